@@ -28,7 +28,7 @@ impl Trainer for ByHand {
         _clip_norm: Option<f64>,
         _seed: [u8; 32],
     ) -> Result<Trained, TrainError> {
-        let (classes, rows) = (plan.data.classes, data.rows());
+        let (classes, rows) = (plan.data.classes.count(), data.rows());
         // The layout of softmax regression: a weight for each feature and class, row by row, then a bias for each class.
         let (weights, biases) = model.values().split_at(model.values().len() - classes);
         let mut step = vec![0.0; model.values().len()];
@@ -41,11 +41,11 @@ impl Trainer for ByHand {
             };
             let most = (0..classes).map(logit).fold(f32::MIN, f32::max);
             let odds: Vec<f32> = (0..classes).map(|class| (logit(class) - most).exp()).collect();
-            let total: f32 = odds.iter().sum();
+            let (total, weight): (f32, _) = (odds.iter().sum(), plan.data.class_weight(label) as f32);
             loss -= f64::from((odds[label] / total).ln());
             right += usize::from(odds.iter().all(|odd| *odd <= odds[label]));
             for (class, odd) in odds.iter().enumerate() {
-                let scaled = rate * (f32::from(class == label) - odd / total);
+                let scaled = weight * rate * (f32::from(class == label) - odd / total);
                 row.iter().enumerate().for_each(|(i, x)| step[i * classes + class] += scaled * x);
                 step[weights.len() + class] += scaled;
             }

@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 fn foresee(file: &Path, json: bool) -> Result<(), Failure> {
     let plan = match find(file)? {
-        Found::Written(plan) => plan.of_newest_format(),
+        Found::Written(plan) => plan.as_it_is_signed(),
         Found::Signed(plan) => plan::Plan::clone(&plan),
     };
     if json {
@@ -103,7 +103,7 @@ enum Found {
 
 fn check(file: &Path, policy: Option<&Path>, account: Option<&Account>) -> Result<(), Failure> {
     let plan = match find(file)? {
-        Found::Written(plan) => Found::Written(Box::new(plan.of_newest_format())),
+        Found::Written(plan) => Found::Written(Box::new(plan.as_it_is_signed())),
         signed @ Found::Signed(_) => signed,
     };
     match &plan {

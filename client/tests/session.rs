@@ -65,9 +65,9 @@ async fn a_run_that_the_policy_forbids_is_declined_with_its_code_and_ends_the_da
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_asks_for_a_column_that_is_not_registered_is_declined_before_any_file_is_opened() {
     let plan = sim::plan(3, 2);
-    let label = Column::Label { classes: plan.data.classes };
+    let label = Column::Label { classes: plan.data.classes.count() };
     let schema = |columns: &[(&str, Column)]| {
-        Some(Schema(columns.iter().map(|(name, column)| ((*name).to_owned(), *column)).collect()))
+        Some(Schema(columns.iter().map(|(name, column)| ((*name).to_owned(), column.clone())).collect()))
     };
     let folder = tempfile::tempdir().unwrap();
     let mut process = Process::start("127.0.0.1:0", vec![]);

@@ -113,7 +113,7 @@ fn a_batch_of_nobody_is_as_noisy_as_any_other() {
 fn plan() -> Plan {
     let mut plan = private_plan(SILOS as usize, ROUNDS, 3.0);
     plan.cohort.minimum = (SILOS - LOST_MAX) as usize;
-    let feature = |place| Feature { column: format!("x{place}"), minimum: 0.0, maximum: 1.0 };
+    let feature = |place| Feature::range(format!("x{place}"), 0.0, 1.0);
     plan.data.features = (0..FEATURES).map(feature).collect();
     plan
 }

@@ -142,7 +142,7 @@ fn a_silo_is_not_welcomed_to_more_at_once_than_its_session_holds_however_long_pl
     let long = |run: usize| {
         let mut long = plan(run);
         let column = |number: usize| format!("{number:0>80}");
-        let feature = |number| Feature { column: column(number), minimum: 0.0, maximum: 1.0 };
+        let feature = |number| Feature::range(column(number), 0.0, 1.0);
         long.data.features = (0..6000).map(feature).collect();
         long
     };

@@ -193,7 +193,7 @@ async fn federation_whose(data: impl FnOnce(&Path), plan: &Plan, trainers: Sourc
         config.policy.epsilon_max = 1e16;
         // What a file lacks of it is a fault of the silo's own table, and seen by nobody else.
         let number = |column: &str| (column.to_owned(), Column::Number {});
-        let label = ("label".to_owned(), Column::Label { classes: plan.data.classes });
+        let label = ("label".to_owned(), Column::Label { classes: plan.data.classes.count() });
         config.policy.schema = Some(Schema([number("a"), number("b"), number("c"), label].into()));
         config.tells_data_version = true;
     };

@@ -185,8 +185,8 @@ pub(crate) fn csv(bytes: &[u8]) {
             assert!(misfits.rows() > 0 || lenient.version() == table.version());
             assert!(table.rows() > 0);
             assert_eq!(table.features().len(), table.rows() * table.columns());
-            assert_eq!(table.columns(), data.features.len());
-            assert!(table.labels().iter().all(|label| usize::from(*label) < data.classes));
+            assert_eq!(table.columns(), data.width());
+            assert!(table.labels().iter().all(|label| usize::from(*label) < data.classes.count()));
             let [low, high] = data.scaled_to;
             assert!(table.features().iter().all(|x| (low as f32..=high as f32).contains(x)));
             let again = Dataset::from_csv("again.csv", bytes, &data).expect("the same bytes");

@@ -253,11 +253,10 @@ pub(crate) fn plans() -> [Plan; 2] {
 pub(crate) fn table() -> Data {
     Data {
         label: "label".into(),
-        classes: 2,
+        classes: 2.into(),
         scaled_to: [0.0, 1.0],
-        features: ["a", "b", "c"]
-            .map(|column| Feature { column: column.into(), minimum: 0.0, maximum: 1.0 })
-            .into(),
+        features: ["a", "b", "c"].map(|column| Feature::range(column, 0.0, 1.0)).into(),
+        class_weights: None,
     }
 }
 

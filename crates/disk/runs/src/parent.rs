@@ -121,7 +121,7 @@ mod tests {
     fn plan(published: &Published, edit: impl Fn(&mut ParentModel)) -> Plan {
         let mut plan = Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap();
         plan.data.features.truncate(2);
-        (plan.data.classes, plan.model.hidden) = (3, vec![]);
+        (plan.data.classes, plan.model.hidden) = (3.into(), vec![]);
         let signed = read_record(published, &folder_name(3)).unwrap().unwrap();
         let manifest = signed.verify_strict().unwrap();
         let mut parent = ParentModel {
@@ -184,7 +184,7 @@ mod tests {
         assert!(refused(&|parent| parent.round = 2).contains("has not published"));
         assert!(refused(&|parent| parent.model = Digest::sha256(b"?")).contains("that round published"));
         let mut wide = asked;
-        wide.data.classes = 4;
+        wide.data.classes = 4.into();
         assert!(folders.parent_model(&wide).unwrap_err().to_string().contains("not of the plan's shape"));
     }
 

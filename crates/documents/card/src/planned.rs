@@ -55,7 +55,7 @@ impl Card {
         });
         self.usage = Some(Usage::of(plan));
         self.training_data.label = plan.data.label.clone();
-        self.training_data.features = plan.data.features.len() as u64;
+        self.training_data.features = plan.data.column_count() as u64;
         let privacy = &mut self.privacy;
         privacy.epsilon_budget = plan.budget().map(|(epsilon, _)| epsilon);
         privacy.clip_norm = plan.clip_norm();

@@ -110,7 +110,7 @@ pub(crate) fn render(card: &Card) -> Result<String, CardError> {
 }
 
 fn use_section(text: &mut String, usage: &Usage) {
-    let columns = usage.features.iter().take(COLUMNS_MAX).map(|feature| plain(&feature.column));
+    let columns = usage.features.iter().take(COLUMNS_MAX).map(|feature| plain(feature.name()));
     let columns: Vec<String> = columns.collect();
     let more = usage.features.iter().skip(COLUMNS_MAX).count();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };

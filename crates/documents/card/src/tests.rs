@@ -82,7 +82,7 @@ fn a_card_reads_back_and_equals_its_records() {
 fn a_card_says_which_model_of_another_run_its_run_began_with_and_that_its_figures_leave_that_out() {
     let [run, model] = [b"parent", b"before"].map(|text| Digest::sha256(text));
     let parent = Some(plan::ParentModel { run, round: 12, model, rounds_before: 0 });
-    let going_on = Plan { parent, ..plan() }.of_newest_format();
+    let going_on = Plan { parent, ..plan() }.as_it_is_signed();
     let manifest = manifest(&going_on);
     let card =
         Card::of(&manifest, &going_on, &roster("St Mary"), &[], &Declarations::default(), &controls(), &[]);

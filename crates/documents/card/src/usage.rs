@@ -1,7 +1,9 @@
 //! How a version is used: what its plan says of columns, classes and layers, and what each layer does with its numbers.
 
+use std::borrow::Cow;
+
 use params::{Architecture, Layer, Shape};
-use plan::{Feature, Plan};
+use plan::{Feature, Missing, Plan};
 use serde::{Deserialize, Serialize};
 
 /// All that a program needs beside the parameters' file to do what this version does: from the plan alone.
@@ -51,18 +53,38 @@ pub struct TensorUse {
     pub shape: Vec<usize>,
 }
 
+/// Of plans whose columns are all numbers within ranges.
+const SCALING: &str = "value clipped to minimum..maximum, then low + (value - minimum) / (maximum - minimum) * (high - low) with \
+                       scaled_to = [low, high], in double precision, rounded to single";
+/// Of all others.
+const ENCODING: &str = "with scaled_to = [low, high], a share s becomes low + s * (high - low), in double precision, rounded to single. \
+                        minimum and maximum: s = (value clipped to them - minimum) / (maximum - minimum). log_range = [minimum, maximum]: s \
+                        = ln(1 + clipped - minimum) / ln(1 + maximum - minimum). mean and deviation: as the range of 4 deviations on both \
+                        sides of the mean. first_day and last_day: as a range of days. ordinal: s = place from 0 / (number of categories - 1). \
+                        flag: high where the cell is this text, else low. one_hot: a number for each category, high for the cell's own, low for \
+                        the others; with other one more, for all texts that are not listed. Texts that are numbers are compared as numbers";
+const NOTHING_STANDS_IN: &str = "no prediction for the row: nothing is filled in";
+const STANDS_IN: &str = "as `missing` of its feature says: where it is left out, no prediction for the row; a value stands for the cell; \
+                         \"flag\": s = 0.5 stands for it (in one_hot low for each), and one number more is high where the cell is \
+                         missing, else low";
+
 impl Usage {
     pub(crate) fn of(plan: &Plan) -> Self {
         let architecture = plan.architecture();
         Self {
             features: plan.data.features.clone(),
-            scaling: "value clipped to minimum..maximum, then low + (value - minimum) / (maximum - minimum) * (high - low) with scaled_to \
-                      = [low, high], in double precision, rounded to single"
-                .into(),
+            scaling: if plan.data.is_plain() { SCALING } else { ENCODING }.into(),
             scaled_to: plan.data.scaled_to,
-            missing: "no prediction for the row: nothing is filled in".into(),
+            missing: match plan.data.features.iter().all(|feature| feature.missing == Missing::Misfit) {
+                true => NOTHING_STANDS_IN,
+                false => STANDS_IN,
+            }
+            .into(),
             label: plan.data.label.clone(),
-            classes: (0..plan.data.classes).map(|class| class.to_string()).collect(),
+            classes: (0..plan.data.classes.count())
+                .filter_map(|class| plan.data.classes.name(class))
+                .map(Cow::into_owned)
+                .collect(),
             dtype: "float32".into(),
             input: architecture.input,
             layers: layers(&architecture),

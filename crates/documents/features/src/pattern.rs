@@ -106,7 +106,7 @@ impl Pattern {
     }
 
     /// A name that both have.
-    pub fn common(&self, other: &Self) -> Option<String> {
+    pub(crate) fn common(&self, other: &Self) -> Option<String> {
         let (fewer, more) = if self.count <= other.count { (self, other) } else { (other, self) };
         let (one, two) = (fewer.before(), more.before());
         // Most patterns differ before their first range.

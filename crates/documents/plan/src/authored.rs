@@ -190,17 +190,17 @@ mod tests {
 
     #[test]
     fn a_plan_of_a_later_format_is_refused_by_its_number_whatever_else_it_says() {
-        let later = Plan { format: Some(3), ..sample().numbered([1; Plan::ID_BYTES]) };
-        assert!(refusal(later).contains("format 3, this release reads formats 1 to 2"));
-        let why = Plan::from_toml("format = 3\nsomething_new = true\n").unwrap_err();
-        assert!(matches!(why, PlanError::Format { format: 3 }), "{why}");
+        let later = Plan { format: Some(4), ..sample().numbered([1; Plan::ID_BYTES]) };
+        assert!(refusal(later).contains("format 4, this release reads formats 1 to 3"));
+        let why = Plan::from_toml("format = 4\nsomething_new = true\n").unwrap_err();
+        assert!(matches!(why, PlanError::Format { format: 4 }), "{why}");
     }
 
     #[test]
     fn what_only_a_numbered_plan_can_say_is_refused_elsewhere() {
         let numbered = || sample().numbered([1; Plan::ID_BYTES]);
         for (plan, field) in [
-            (sample().of_newest_format(), "id: is missing"),
+            (sample().as_it_is_signed(), "id: is missing"),
             (Plan { id: Some("01".repeat(16)), ..sample() }, "id: means nothing"),
             (Plan { federation: Some("clinics".into()), ..sample() }, "federation: means nothing"),
             (Plan { id: Some("01".repeat(15)), ..numbered() }, "id: must be 16 or 32"),
@@ -211,7 +211,7 @@ mod tests {
             (patient(sample(), 3), "timing.patience_days: means nothing"),
             (patient(numbered(), 0), "timing.patience_days: must be between 1 and 365, or left out for 7"),
             (patient(numbered(), 366), "timing.patience_days: must be between 1 and 365, or left out for 7"),
-            (Plan { format: Some(1), ..sample() }, "format: must be 2, or left out"),
+            (Plan { format: Some(1), ..sample() }, "format: must be 2 to 3, or left out"),
         ] {
             let why = refusal(plan);
             assert!(why.contains(field), "no {field:?} in {why}");

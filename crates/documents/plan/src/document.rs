@@ -22,13 +22,13 @@ pub struct Plan {
     /// Which rules it is read by: `None` is format 1, of releases that did not number them, and keeps its rules for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<u32>,
-    /// Random, hexadecimal: two plans that say the same are two. Drawn when the plan is signed; format 2 only.
+    /// Random, hexadecimal: two plans that say the same are two. Drawn when the plan is signed; since format 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// The one federation that it is meant for; `None` holds in any whose silos do not forbid that. Format 2 only.
+    /// The one federation that it is meant for; `None` holds in any whose silos do not forbid that. Since format 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub federation: Option<String>,
-    /// The model of another run that this one begins with, in place of one that follows from `initial_seed`. Format 2 only.
+    /// The model of another run that this one begins with, in place of one that follows from `initial_seed`. Since format 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ParentModel>,
     /// A name for people.
@@ -150,7 +150,7 @@ pub struct Timing {
     pub ready_after_ms: u64,
     /// Attempts at a round before anything was uploaded.
     pub attempts_max: u32,
-    /// Days that the run waits where too few silos are willing; [`Timing::PATIENCE_DAYS`] where it says nothing. Format 2 only.
+    /// Days that the run waits where too few silos are willing; [`Timing::PATIENCE_DAYS`] where it says nothing. Since format 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience_days: Option<u32>,
 }
@@ -175,7 +175,10 @@ pub enum PlanError {
     #[error("the plan's bytes are not in canonical form; use the bytes that `Plan::to_canonical` made")]
     NotCanonical,
     /// Longer than any plan may be.
-    #[error("the plan has {bytes} bytes, more than the {max} that a plan may have")]
+    #[error(
+        "the plan has {bytes} bytes, more than the {max} that a plan may have; columns that are treated alike take one line, as \
+         columns = \"pixel_{{0..783}}\""
+    )]
     TooLong { bytes: usize, max: usize },
 }
 
@@ -206,8 +209,12 @@ impl Timing {
 impl Plan {
     /// Most bytes of a plan's text or canonical form.
     pub const BYTES_MAX: usize = 1 << 20;
-    /// The newest format, which plans are signed in.
-    pub const FORMAT: u32 = 2;
+    /// The newest format that this release reads.
+    pub const FORMAT: u32 = 3;
+    /// The first format that has a number, and an id.
+    pub const NUMBERED: u32 = 2;
+    /// The first format whose table has more than numbers within ranges.
+    pub const TYPED: u32 = 3;
     /// A lane on its way: 32 bits.
     pub const LANE_BYTES: u64 = 4;
     /// Random bytes of a plan's id, as it is drawn.
@@ -226,24 +233,27 @@ impl Plan {
             && (plan.federation.is_some()
                 || plan.parent.is_some()
                 || plan.id.is_some()
-                || plan.timing.patience_days.is_some())
+                || plan.timing.patience_days.is_some()
+                || !plan.data.is_plain())
         {
-            plan = plan.of_newest_format();
+            plan = plan.as_it_is_signed();
         }
         plan.validate().map_err(|problems| PlanError::Meaning(problems.with_lines_of(text)))?;
         Ok(plan)
     }
 
-    /// The same in the newest format, as it will be once it is signed; without an id.
+    /// The same in the format that it is signed in, without an id: the oldest that has one and says all that the plan says, so that
+    /// silos of earlier releases read what they can.
     #[must_use]
-    pub fn of_newest_format(self) -> Self {
-        Self { format: Some(Self::FORMAT), ..self }
+    pub fn as_it_is_signed(self) -> Self {
+        let least = if self.data.is_plain() { Self::NUMBERED } else { Self::TYPED };
+        Self { format: self.format.max(Some(least)), ..self }
     }
 
-    /// The same in the newest format, with an id of its own: another plan than any before, whatever they say.
+    /// The same as it is signed, with an id of its own: another plan than any before, whatever they say.
     #[must_use]
     pub fn numbered(self, random: [u8; Self::ID_BYTES]) -> Self {
-        Self { id: Some(hex::encode(random)), ..self.of_newest_format() }
+        Self { id: Some(hex::encode(random)), ..self.as_it_is_signed() }
     }
 
     /// Which rules it is read by, counted from 1.
@@ -313,7 +323,7 @@ impl Plan {
     pub fn architecture(&self) -> Architecture {
         let Model { hidden, activation, network, .. } = &self.model;
         network.clone().unwrap_or_else(|| {
-            Architecture::perceptron(self.data.features.len(), hidden, *activation, self.data.classes)
+            Architecture::perceptron(self.data.width(), hidden, *activation, self.data.classes.count())
         })
     }
 

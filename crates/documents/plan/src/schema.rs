@@ -50,13 +50,13 @@ impl Schema {
         let missing = |column: &str| Refusal::SchemaColumn { column: column.into() };
         match self.0.get(&data.label).ok_or_else(|| missing(&data.label))? {
             Column::Number {} => return Err(Refusal::SchemaLabel { column: data.label.clone() }),
-            Column::Label { classes } if data.classes < *classes => {
-                return Err(Refusal::SchemaClasses { plan: data.classes, here: *classes });
+            Column::Label { classes } if data.classes.count() < *classes => {
+                return Err(Refusal::SchemaClasses { plan: data.classes.count(), here: *classes });
             }
             Column::Label { .. } => {}
         }
-        match data.features.iter().find(|feature| !self.0.contains_key(&feature.column)) {
-            Some(feature) => Err(missing(&feature.column)),
+        match data.columns().find(|(name, _)| !self.0.contains_key(name.as_ref())) {
+            Some((name, _)) => Err(missing(&name)),
             None => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! Whether a plan can be meant: bounds, the inequality of the threshold, the ring's room, the budget.
 
 use accounting::{calibrate, epsilon_or_infinity};
+use features::{Encoding, Feature, Missing};
 use params::Shape;
 use secagg::{COHORT_MAX, Threshold};
 
@@ -9,8 +10,6 @@ use crate::privacy::{Privacy, Promise, Sampling, Scheme, Weights};
 use crate::problems::Problems;
 
 const ROUNDS_MAX: u64 = 1_000_000;
-const FEATURES_MAX: usize = 1 << 16;
-const CLASSES_MAX: usize = 1 << 12;
 const EPOCHS_MAX: u32 = 10_000;
 const LOCAL_STEPS_MAX: u32 = 10_000;
 const CLIP_NORM_MIN: f64 = 1e-30;
@@ -35,7 +34,9 @@ pub(crate) fn plan(plan: &Plan) -> Result<(), Problems> {
     problems.require((1..=ROUNDS_MAX).contains(&plan.rounds), "rounds", || {
         format!("must be between 1 and {ROUNDS_MAX}")
     });
-    data(plan, &mut problems);
+    for fault in plan.data.faults() {
+        problems.add(&fault.field, fault.text);
+    }
     training(plan, &mut problems);
     cohort(plan, &mut problems);
     timing(plan, &mut problems);
@@ -53,9 +54,9 @@ pub(crate) fn plan(plan: &Plan) -> Result<(), Problems> {
 
 /// What only the newer format says, and what nothing is built for.
 fn format(plan: &Plan, problems: &mut Problems) {
-    problems.require(plan.format.is_none_or(|format| format == Plan::FORMAT), "format", || {
-        format!("must be {}, or left out", Plan::FORMAT)
-    });
+    let known = plan.format.is_none_or(|format| (Plan::NUMBERED..=Plan::FORMAT).contains(&format));
+    problems
+        .require(known, "format", || format!("must be {} to {}, or left out", Plan::NUMBERED, Plan::FORMAT));
     let fields = [
         (plan.id.is_some(), "id"),
         (plan.federation.is_some(), "federation"),
@@ -64,9 +65,16 @@ fn format(plan: &Plan, problems: &mut Problems) {
     ];
     for (said, field) in fields {
         problems.require(!said || plan.format.is_some(), field, || {
-            format!("means nothing without format = {}", Plan::FORMAT)
+            format!("means nothing without format = {}", Plan::NUMBERED)
         });
     }
+    problems.require(plan.data.is_plain() || plan.format() >= Plan::TYPED, "format", || {
+        format!(
+            "must be {}, or left out: no format before has classes by name, class weights, column patterns or features that are \
+             not a range",
+            Plan::TYPED
+        )
+    });
     problems.require(plan.id.as_deref().is_none_or(is_id), "id", || {
         "must be 16 or 32 random bytes in lowercase hexadecimal; leave it out, and `folkmoot plan sign` draws one".into()
     });
@@ -90,37 +98,12 @@ fn is_line(text: &str) -> bool {
 pub(crate) fn travels(plan: &Plan) -> Result<(), Problems> {
     let mut problems = Problems::default();
     problems.require(plan.format.is_none() || plan.id.is_some(), "id", || {
-        "is missing: a plan of format 2 is signed with one; sign it with `folkmoot plan sign`".into()
+        format!(
+            "is missing: a plan of format {} is signed with one; sign it with `folkmoot plan sign`",
+            plan.format()
+        )
     });
     problems.into_result()
-}
-
-fn data(plan: &Plan, problems: &mut Problems) {
-    let data = &plan.data;
-    problems.require((2..=CLASSES_MAX).contains(&data.classes), "data.classes", || {
-        format!("must be between 2 and {CLASSES_MAX}")
-    });
-    problems.require((1..=FEATURES_MAX).contains(&data.features.len()), "data.features", || {
-        format!("must list between 1 and {FEATURES_MAX} columns")
-    });
-    let [low, high] = data.scaled_to;
-    problems.require(low.is_finite() && high.is_finite() && low < high, "data.scaled_to", || {
-        format!("[{low}, {high}] is no interval; usual is [0.0, 1.0]")
-    });
-    let mut seen = std::collections::BTreeSet::new();
-    for feature in &data.features {
-        let column = &feature.column;
-        if column.is_empty() || *column == data.label || !seen.insert(column) {
-            problems.add("data.features", format!("column {column:?} is empty, repeated or the label"));
-        }
-        let range = feature.minimum.is_finite()
-            && feature.maximum.is_finite()
-            && feature.minimum < feature.maximum
-            && (feature.maximum - feature.minimum).is_finite();
-        problems.require(range, "data.features", || {
-            format!("column {column:?}: minimum must be below maximum, both finite")
-        });
-    }
 }
 
 /// What a network is declared for must be the plan's table.
@@ -131,16 +114,26 @@ fn network(plan: &Plan, problems: &mut Problems) {
         "says one model and model.network another; leave one of the two out".into()
     });
     let (inputs, outputs) = (network.input.values(), network.outputs());
-    problems.require(inputs == data.features.len(), "model.network", || {
-        format!("an example has {inputs} values, data.features lists {} columns", data.features.len())
+    let (width, classes) = (data.width(), data.classes.count());
+    problems.require(inputs == width, "model.network", || {
+        format!("an example has {inputs} values, data.features gives {width}")
     });
-    problems.require(outputs == data.classes, "model.network", || {
-        format!("the last layer gives {outputs} numbers, data.classes is {}", data.classes)
+    problems.require(outputs == classes, "model.network", || {
+        format!("the last layer gives {outputs} numbers, data.classes is {classes}")
     });
     let Shape::Tokens { vocabulary, .. } = network.input else { return };
     // Then scaling changes nothing, and a token is the number in the table.
     let range = [0.0, vocabulary.saturating_sub(1) as f64];
-    let unscaled = data.scaled_to == range && data.features.iter().all(|f| [f.minimum, f.maximum] == range);
+    let whole = |feature: &Feature| {
+        let stands_in = match feature.missing {
+            Missing::Misfit => true,
+            Missing::Number(number) => number.fract() == 0.0,
+            Missing::Flagged | Missing::Text(_) => false,
+        };
+        stands_in
+            && matches!(feature.encoding, Encoding::Range { minimum, maximum } if [minimum, maximum] == range)
+    };
+    let unscaled = data.scaled_to == range && data.features.iter().all(whole);
     problems.require(unscaled, "data.features", || {
         format!(
             "tokens are not scaled: every column's range, and data.scaled_to, must be [{:?}, {:?}]",
@@ -413,10 +406,8 @@ mod tests {
         }
         let mut plan = Plan::from_toml(SAMPLE).unwrap();
         plan.model = toml::from_str::<Shown>(toml).unwrap().model;
-        plan.data.classes = 10;
-        plan.data.features = (0..784)
-            .map(|pixel| features::Feature { column: format!("p{pixel}"), minimum: 0.0, maximum: 255.0 })
-            .collect();
+        plan.data.classes = 10.into();
+        plan.data.features = (0..784).map(|pixel| Feature::range(format!("p{pixel}"), 0.0, 255.0)).collect();
         edit(&mut plan);
         plan.validate()
     }
@@ -426,8 +417,8 @@ mod tests {
         assert_eq!(network(|_| ()), Ok(()));
         type Edit = fn(&mut Plan);
         let edits: [(&str, Edit); 7] = [
-            ("data.features lists 783 columns", |p| drop(p.data.features.pop())),
-            ("data.classes is 9", |p| p.data.classes = 9),
+            ("data.features gives 783", |p| drop(p.data.features.pop())),
+            ("data.classes is 9", |p| p.data.classes = 9.into()),
             ("leave one of the two out", |p| p.model.hidden = vec![3]),
             ("batch normalisation is refused", |p| {
                 let layers = &mut p.model.network.as_mut().unwrap().layers;

@@ -157,7 +157,7 @@ impl Dataset {
             features: features.concat(),
             labels: rows.iter().map(|row| self.labels.get(*row).copied()).collect::<Option<_>>()?,
             columns: self.columns,
-            clipped: vec![0; self.columns],
+            clipped: vec![0; self.clipped.len()],
             remarks: Remarks::default(),
             version: Digest::of("folkmoot/v1/dataset-rows", &[self.version.as_bytes(), &numbers]),
         })

@@ -56,9 +56,10 @@ pub fn data_section(scaled_to: [f64; 2]) -> Data {
     let pixels = (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| format!("pixel_{y}_{x}")));
     Data {
         label: "label".into(),
-        classes: 10,
+        classes: 10.into(),
         scaled_to,
-        features: pixels.map(|column| Feature { column, minimum: 0.0, maximum: 16.0 }).collect(),
+        features: pixels.map(|column| Feature::range(column, 0.0, 16.0)).collect(),
+        class_weights: None,
     }
 }
 

@@ -117,10 +117,48 @@ pub enum DatasetError {
         /// The cell, shortened.
         cell: String,
     },
+    /// An empty cell.
+    #[error(
+        "{file}, line {line}, column {column}: the cell is empty, and the plan has nothing that stands for one; fill it in, take \
+         the row out, or ask the plan's author for `missing`"
+    )]
+    Missing {
+        /// The file's name.
+        file: String,
+        /// Counted from 1.
+        line: u64,
+        column: String,
+    },
+    /// A text that the plan does not list.
+    #[error(
+        "{file}, line {line}, column {column}: {cell:?} is none of the plan's categories; correct the file, or ask the plan's \
+         author to list it"
+    )]
+    Category {
+        /// The file's name.
+        file: String,
+        /// Counted from 1.
+        line: u64,
+        column: String,
+        /// The cell, shortened.
+        cell: String,
+    },
+    /// A day that is none.
+    #[error(
+        "{file}, line {line}, column {column}: {cell:?} is no day; write days like 2020-01-31, correct the file"
+    )]
+    Day {
+        /// The file's name.
+        file: String,
+        /// Counted from 1.
+        line: u64,
+        column: String,
+        /// The cell, shortened.
+        cell: String,
+    },
     /// A label that is no class.
     #[error(
-        "{file}, line {line}, column {column}: {cell:?} is no class; every label must be a whole number from 0 to \
-         {largest}, correct the file"
+        "{file}, line {line}, column {column}: {cell:?} is no class; every label must be {classes}, correct the file"
     )]
     Label {
         /// The file's name.
@@ -130,8 +168,8 @@ pub enum DatasetError {
         column: String,
         /// The cell, shortened.
         cell: String,
-        /// The last class.
-        largest: usize,
+        /// What a label must be.
+        classes: String,
     },
     /// A cell of which the registration does not know what it says.
     #[error("{file}, line {line}, column {column}: {cell:?} {why}; correct the file or the registration")]
@@ -184,8 +222,16 @@ impl DatasetError {
                     place(file, *line, column)
                 )
             }
-            Self::Label { file, line, column, largest, .. } => format!(
-                "{}: the cell is no class; every label must be a whole number from 0 to {largest}, correct the file",
+            Self::Category { file, line, column, .. } => format!(
+                "{}: the cell is none of the plan's categories; correct the file, or ask the plan's author to list it",
+                place(file, *line, column)
+            ),
+            Self::Day { file, line, column, .. } => format!(
+                "{}: the cell is no day; write days like 2020-01-31, correct the file",
+                place(file, *line, column)
+            ),
+            Self::Label { file, line, column, classes, .. } => format!(
+                "{}: the cell is no class; every label must be {classes}, correct the file",
                 place(file, *line, column)
             ),
             // Without a header line, what stands in brackets may be a cell's.

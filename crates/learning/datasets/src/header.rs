@@ -25,15 +25,16 @@ impl<'a> Header<'a> {
         registration: Option<&'a Registration>,
         file: &str,
     ) -> Result<Self, DatasetError> {
+        let words: Vec<Cow<'_, str>> = words(data).collect();
         let Some(registration) = registration else {
-            let wanted: Vec<&str> = words(data).collect();
+            let wanted: Vec<&str> = words.iter().map(Cow::as_ref).collect();
             return Ok(Self { positions: positions(records, &wanted, file)?, readers: Vec::new() });
         };
         let reader = |word: &str| {
             let unregistered = || DatasetError::NotRegistered { column: word.to_owned() };
             registration.reader(word).ok_or_else(unregistered)
         };
-        let registered = words(data).map(reader).collect::<Result<Vec<_>, _>>()?;
+        let registered = words.iter().map(|word| reader(word)).collect::<Result<Vec<_>, _>>()?;
         let (wanted, readers): (Vec<&str>, Vec<CellReader<'a>>) = registered.into_iter().unzip();
         Ok(Self { positions: positions(records, &wanted, file)?, readers })
     }
@@ -63,8 +64,8 @@ impl<'a> Header<'a> {
 }
 
 /// The plan's columns, the label first.
-fn words(data: &Data) -> impl Iterator<Item = &str> {
-    std::iter::once(data.label.as_str()).chain(data.features.iter().map(|feature| feature.column.as_str()))
+fn words(data: &Data) -> impl Iterator<Item = Cow<'_, str>> {
+    std::iter::once(Cow::Borrowed(data.label.as_str())).chain(data.columns().map(|(column, _)| column))
 }
 
 /// Where these columns stand.

@@ -12,7 +12,7 @@ use std::fmt;
 use std::io::{self, BufReader, ErrorKind, Read};
 
 use flate2::bufread::MultiGzDecoder;
-use plan::{Data, Feature};
+use plan::{Data, Feature, Unfit};
 
 use crate::dataset::Dataset;
 use crate::table::{ROWS_MAX, Table};
@@ -84,6 +84,13 @@ pub enum IdxError {
         /// Features of the plan.
         features: usize,
     },
+    /// A plan that asks for something else than numbers.
+    #[error("pixel {pixel} of an image {why}; have the plan ask for numbers")]
+    Misfit {
+        /// Which, from 0.
+        pixel: usize,
+        why: Unfit,
+    },
     /// A label that is no class.
     #[error("label {index} is {label}, which is no class: the plan's are 0 to {largest}; correct the plan")]
     Label {
@@ -112,7 +119,7 @@ pub fn read(images: impl Read, labels: impl Read, data: &Data) -> Result<Dataset
     // First of all the labels: their number bounds the images, and one decoder at a time is held.
     let labels = read_labels(labels, data)?;
     let mut file = IdxFile::open(Part::Images, images)?;
-    let ([count, rows, columns], width) = (file.dimensions()?, data.features.len());
+    let ([count, rows, columns], width) = (file.dimensions()?, data.column_count());
     let announced = u32::try_from(labels.len()).unwrap_or(u32::MAX);
     if count != announced {
         return Err(IdxError::Counts { images: count, labels: announced });
@@ -121,12 +128,11 @@ pub fn read(images: impl Read, labels: impl Read, data: &Data) -> Result<Dataset
         return Err(IdxError::Pixels { rows, columns, features: width });
     }
     let mut table = Table::new(data);
-    let (mut pixels, mut values) = (vec![0_u8; width], Vec::with_capacity(width));
+    let mut pixels = vec![0_u8; width];
     for label in labels {
         file.reader.read_exact(&mut pixels).map_err(|why| file.failed(why, count))?;
-        values.clear();
-        values.extend(pixels.iter().map(|pixel| f64::from(*pixel)));
-        table.push_row(u16::from(label), &values);
+        let pushed = table.push_numbers(f64::from(label), pixels.iter().map(|pixel| f64::from(*pixel)));
+        pushed.map_err(|(pixel, why)| IdxError::Misfit { pixel, why })?;
     }
     file.end(count)?;
     Ok(table.named())
@@ -134,8 +140,8 @@ pub fn read(images: impl Read, labels: impl Read, data: &Data) -> Result<Dataset
 
 /// What a plan says of images of `pixels` bytes each: columns `pixel_0`, `pixel_1` and so on, each from 0 to 255.
 pub fn data_section(pixels: usize, classes: usize, scaled_to: [f64; 2]) -> Data {
-    let feature = |pixel| Feature { column: format!("pixel_{pixel}"), minimum: 0.0, maximum: 255.0 };
-    Data { label: "label".into(), classes, scaled_to, features: (0..pixels).map(feature).collect() }
+    let features = (0..pixels).map(|pixel| Feature::range(format!("pixel_{pixel}"), 0.0, 255.0)).collect();
+    Data { label: "label".into(), classes: classes.into(), scaled_to, features, class_weights: None }
 }
 
 fn read_labels(reader: impl Read, data: &Data) -> Result<Vec<u8>, IdxError> {
@@ -154,9 +160,9 @@ fn read_labels(reader: impl Read, data: &Data) -> Result<Vec<u8>, IdxError> {
         return Err(IdxError::Truncated { part: file.part, count });
     }
     file.end(count)?;
-    match labels.iter().enumerate().find(|(_, label)| usize::from(**label) >= data.classes) {
+    match labels.iter().enumerate().find(|(_, label)| usize::from(**label) >= data.classes.count()) {
         Some((index, &label)) => {
-            Err(IdxError::Label { index, label, largest: data.classes.saturating_sub(1) })
+            Err(IdxError::Label { index, label, largest: data.classes.count().saturating_sub(1) })
         }
         None => Ok(labels),
     }

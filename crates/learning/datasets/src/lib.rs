@@ -15,9 +15,10 @@
 //!
 //! let data = Data {
 //!     label: "ill".into(),
-//!     classes: 2,
+//!     classes: 2.into(),
 //!     scaled_to: [0.0, 1.0],
-//!     features: vec![Feature { column: "age".into(), minimum: 0.0, maximum: 100.0 }],
+//!     features: vec![Feature::range("age", 0.0, 100.0)],
+//!     class_weights: None,
 //! };
 //! let silo = Dataset::from_csv("silo.csv", "ill,age\n0,25\n1,150\n".as_bytes(), &data)?;
 //! assert_eq!(silo.features(), [0.25, 1.0]);
@@ -35,6 +36,7 @@ mod header;
 pub mod idx;
 mod misfits;
 mod remarks;
+mod row;
 mod schema;
 mod survey;
 mod table;

@@ -108,9 +108,12 @@ fn named(why: &DatasetError) -> (&'static str, &str, Option<(&str, u64)>) {
         DatasetError::Label { file, line, column, cell, .. } => {
             (if cell.is_empty() { "no label" } else { "no class of the plan" }, column, Some((file, *line)))
         }
-        DatasetError::NotANumber { file, line, column, cell } => {
-            (if cell.is_empty() { "no value" } else { "not a number" }, column, Some((file, *line)))
+        DatasetError::Missing { file, line, column } => ("no value", column, Some((file, *line))),
+        DatasetError::NotANumber { file, line, column, .. } => ("not a number", column, Some((file, *line))),
+        DatasetError::Category { file, line, column, .. } => {
+            ("no category of the plan", column, Some((file, *line)))
         }
+        DatasetError::Day { file, line, column, .. } => ("no day", column, Some((file, *line))),
         DatasetError::NotFinite { file, line, column, .. } => ("not finite", column, Some((file, *line))),
         DatasetError::Unregistered { file, line, column, why, .. } => {
             (why.as_str(), column, Some((file, *line)))

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use plan::Data;
+use plan::{Data, Encoding};
 
 /// Columns or files that are named one by one; of more, only the number is given.
 const NAMED_MAX: usize = 8;
@@ -26,7 +26,7 @@ pub struct Remarks {
 struct Clipped {
     column: String,
     count: u64,
-    range: [f64; 2],
+    range: String,
 }
 
 impl Remarks {
@@ -48,14 +48,23 @@ impl Remarks {
     /// How many cells of each feature were clipped, in the plan's order, in a table of so many rows that fit.
     pub(crate) fn clipped(&mut self, data: &Data, counts: &[u64], rows: u64) {
         self.rows = rows;
-        let clipped = data.features.iter().zip(counts).filter(|(_, count)| **count > 0);
+        let clipped = data.columns().zip(counts).filter(|(_, count)| **count > 0);
         self.clipped = clipped
-            .map(|(feature, count)| Clipped {
-                column: feature.column.clone(),
+            .map(|((column, feature), count)| Clipped {
+                column: column.into_owned(),
                 count: *count,
-                range: [feature.minimum, feature.maximum],
+                range: range(&feature.encoding),
             })
             .collect();
+    }
+}
+
+/// The range that cells are clipped to; only those that have one are.
+fn range(encoding: &Encoding) -> String {
+    match (encoding.number_range(), encoding) {
+        (Some([minimum, maximum]), _) => format!("{minimum} to {maximum}"),
+        (None, Encoding::Days { first, last }) => format!("{first} to {last}"),
+        (None, other) => other.to_string(),
     }
 }
 
@@ -63,9 +72,9 @@ impl Remarks {
 impl fmt::Display for Remarks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut said = Vec::new();
-        for Clipped { column, count, range: [minimum, maximum] } in self.clipped.iter().take(NAMED_MAX) {
+        for Clipped { column, count, range } in self.clipped.iter().take(NAMED_MAX) {
             said.push(format!(
-                "{count} of {} cells in column {column} lie outside {minimum} to {maximum} and are read as its ends",
+                "{count} of {} cells in column {column} lie outside {range} and are read as its ends",
                 self.rows
             ));
         }

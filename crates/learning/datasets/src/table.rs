@@ -1,10 +1,11 @@
 //! Rows gathered from files: columns found by name, cells checked, scaled and hashed.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::Path;
 
 use params::Digest;
-use plan::{Data, Feature};
+use plan::{Cell, Data, Encoder, Unfit};
 use readers::{Cells, RecordFault, Records};
 use registration::{Dialect, Misread, Registration};
 use sha2::{Digest as _, Sha256};
@@ -15,6 +16,7 @@ use crate::files::{files_with_remarks, name, records};
 use crate::header::Header;
 use crate::misfits::Misfits;
 use crate::remarks::Remarks;
+use crate::row::{Row, cell, is_tagged};
 
 /// Most rows of a table.
 pub const ROWS_MAX: usize = plan::TABLE_ROWS_MAX as usize;
@@ -29,6 +31,8 @@ const NO_ROW: u64 = u64::MAX;
 pub(crate) struct Table<'a> {
     data: &'a Data,
     registration: Option<&'a Registration>,
+    /// One for each of the plan's features.
+    encoders: Vec<Encoder<'a>>,
     dataset: Dataset,
     hasher: Sha256,
     last_file: String,
@@ -37,11 +41,9 @@ pub(crate) struct Table<'a> {
     lenient: bool,
     misfits: Misfits,
     first_misfit: Option<DatasetError>,
-    /// Of the row that is being read: its values, and what is wrong with it.
-    values: Vec<f64>,
+    row: Row,
+    /// What is wrong with the row that is being read.
     faults: Vec<DatasetError>,
-    /// Of the row that is being kept: what is hashed of it.
-    hashed: Vec<u8>,
 }
 
 /// Where a row is, for errors.
@@ -54,21 +56,25 @@ pub(crate) struct Place<'a> {
 impl<'a> Table<'a> {
     pub(crate) fn new(data: &'a Data) -> Self {
         let mut hasher = Sha256::new();
-        hash_text(&mut hasher, "folkmoot/v1/dataset");
+        hash_text(
+            &mut hasher,
+            if is_tagged(data) { "folkmoot/v1/typed-dataset" } else { "folkmoot/v1/dataset" },
+        );
         hash_text(&mut hasher, &data.label);
-        for feature in &data.features {
-            hash_text(&mut hasher, &feature.column);
+        for (column, _) in data.columns() {
+            hash_text(&mut hasher, &column);
         }
         let dataset = Dataset {
             features: Vec::new(),
             labels: Vec::new(),
-            columns: data.features.len(),
-            clipped: vec![0; data.features.len()],
+            columns: data.width(),
+            clipped: vec![0; data.column_count()],
             remarks: Remarks::default(),
             version: Digest::from_bytes([0; 32]),
         };
         Self {
             data,
+            encoders: data.features.iter().map(|feature| Encoder::new(feature, data.scaled_to)).collect(),
             registration: None,
             dataset,
             hasher,
@@ -77,9 +83,8 @@ impl<'a> Table<'a> {
             lenient: false,
             misfits: Misfits::default(),
             first_misfit: None,
-            values: Vec::new(),
+            row: Row::new(data),
             faults: Vec::new(),
-            hashed: Vec::new(),
         }
     }
 
@@ -162,43 +167,52 @@ impl<'a> Table<'a> {
     /// Keeps a row that fits; all of it is read before any of it is kept.
     fn judge(&mut self, header: &Header<'_>, cells: Result<Cells<'_>, RecordFault>, place: Place<'_>) {
         self.faults.clear();
-        let label = match cells {
+        match cells {
             Ok(cells) => self.read(header, &cells, place),
             Err(fault) => {
-                self.faults.push(DatasetError::Record {
-                    file: place.file.to_owned(),
-                    line: place.line,
-                    fault,
-                });
-                None
+                let (file, line) = (place.file.to_owned(), place.line);
+                self.faults.push(DatasetError::Record { file, line, fault });
             }
-        };
-        match label.filter(|_| self.faults.is_empty()) {
-            Some(label) => {
-                let values = std::mem::take(&mut self.values);
-                self.push_row(label, &values);
-                self.values = values;
-            }
-            None => self.unfit(),
+        }
+        match self.faults.is_empty() {
+            true => self.keep(),
+            false => self.unfit(),
         }
     }
 
-    /// Reads a row's label and values; what is wrong with its cells is gathered.
-    fn read(&mut self, header: &Header<'_>, cells: &Cells<'_>, place: Place<'_>) -> Option<u16> {
+    /// Reads a row's label and features; what is wrong with its cells is gathered.
+    fn read(&mut self, header: &Header<'_>, cells: &Cells<'_>, place: Place<'_>) {
         let data = self.data;
-        let cell =
-            |index, column| header.cell(index, cells).map_err(|misread| unregistered(misread, column, place));
-        let label = cell(0, &data.label).and_then(|cell| self.label(&cell, place));
-        let label = label.map_err(|why| self.faults.push(why)).ok();
-        self.values.clear();
-        for (feature, index) in data.features.iter().zip(1..) {
-            let column = &feature.column;
-            match cell(index, column).and_then(|cell| number(&cell, column, place)) {
-                Ok(value) => self.values.push(value),
-                Err(why) => self.faults.push(why),
+        let label = header.cell(0, cells);
+        let own = label.as_ref().map_or(Cell::Missing, |text| cell(text, data.classes.kind()));
+        // Begun in any case: what is left of the row before goes.
+        match (self.row.begin(data, own), label) {
+            (_, Err(misread)) => self.faults.push(unregistered(misread, &data.label, place)),
+            (Err(_), Ok(text)) => self.faults.push(DatasetError::Label {
+                file: place.file.to_owned(),
+                line: place.line,
+                column: data.label.clone(),
+                cell: shortened(&text),
+                classes: data.classes.to_string(),
+            }),
+            (Ok(()), Ok(_)) => {}
+        }
+        let mut numbers = 1..;
+        for (feature, encoder) in data.features.iter().zip(&self.encoders) {
+            for (column, number) in (0..feature.count()).zip(&mut numbers) {
+                let name = || feature.columns().nth(column).unwrap_or(Cow::Borrowed(feature.name()));
+                let text = match header.cell(number, cells) {
+                    Ok(text) => text,
+                    Err(misread) => {
+                        self.faults.push(unregistered(misread, &name(), place));
+                        continue;
+                    }
+                };
+                if let Err(why) = self.row.add(encoder, cell(&text, feature.kind())) {
+                    self.faults.push(misfit(why, &name(), &text, place));
+                }
             }
         }
-        label
     }
 
     /// A row that does not fit keeps its place where that is no error, so that the others keep theirs.
@@ -244,33 +258,35 @@ impl<'a> Table<'a> {
         self.dataset
     }
 
-    /// Adds a row: a value for each of the plan's features, in their order, which is finite and not minus zero.
-    pub(crate) fn push_row(&mut self, label: u16, values: &[f64]) {
-        self.hashed.clear();
-        self.hashed.extend(u64::from(label).to_le_bytes());
-        self.dataset.labels.push(label);
-        for ((value, feature), count) in values.iter().zip(&self.data.features).zip(&mut self.dataset.clipped)
-        {
-            self.hashed.extend(value.to_le_bytes());
-            let (scaled, clipped) = scale(*value, feature, self.data.scaled_to);
-            self.dataset.features.push(scaled);
-            *count += u64::from(clipped);
+    /// Adds a row of numbers alone, one for each of the plan's columns.
+    ///
+    /// # Errors
+    /// The first column whose number does not fit.
+    pub(crate) fn push_numbers(
+        &mut self,
+        label: f64,
+        numbers: impl IntoIterator<Item = f64>,
+    ) -> Result<(), (usize, Unfit)> {
+        self.row.begin(self.data, Cell::Number(label)).map_err(|why| (0, why))?;
+        let mut numbers = (0..).zip(numbers);
+        for (feature, encoder) in self.data.features.iter().zip(&self.encoders) {
+            for (place, number) in numbers.by_ref().take(feature.count()) {
+                self.row.add(encoder, Cell::Number(number)).map_err(|why| (place, why))?;
+            }
         }
-        self.hasher.update(&self.hashed);
+        self.keep();
+        Ok(())
     }
 
-    /// A class in any spelling of its number that a feature may have.
-    fn label(&self, cell: &str, place: Place<'_>) -> Result<u16, DatasetError> {
-        let whole = |value: &f64| value.fract() == 0.0 && (0.0..self.data.classes as f64).contains(value);
-        match cell.parse::<f64>().ok().filter(whole) {
-            Some(label) if label < f64::from(NO_LABEL) => Ok(label as u16),
-            _ => Err(DatasetError::Label {
-                file: place.file.to_owned(),
-                line: place.line,
-                column: self.data.label.clone(),
-                cell: shortened(cell),
-                largest: self.data.classes.saturating_sub(1),
-            }),
+    /// Keeps the row that was read.
+    fn keep(&mut self) {
+        self.hasher.update(self.row.content());
+        self.dataset.labels.push(self.row.class());
+        self.dataset.features.extend_from_slice(self.row.numbers());
+        for column in self.row.clipped() {
+            if let Some(count) = self.dataset.clipped.get_mut(*column) {
+                *count += 1;
+            }
         }
     }
 }
@@ -284,25 +300,15 @@ fn unregistered(
     DatasetError::Unregistered { file, line, column, cell, why }
 }
 
-fn number(cell: &str, column: &str, Place { file, line }: Place<'_>) -> Result<f64, DatasetError> {
-    match cell.parse::<f64>() {
-        // Adding zero turns minus zero into zero: one number, one digest.
-        Ok(value) if value.is_finite() => Ok(value + 0.0),
-        parsed => {
-            let (file, column, cell) = (file.to_owned(), column.to_owned(), shortened(cell));
-            Err(match parsed {
-                Ok(_) => DatasetError::NotFinite { file, line, column, cell },
-                Err(_) => DatasetError::NotANumber { file, line, column, cell },
-            })
-        }
+fn misfit(why: Unfit, column: &str, cell: &str, Place { file, line }: Place<'_>) -> DatasetError {
+    let (file, column, cell) = (file.to_owned(), column.to_owned(), shortened(cell));
+    match why {
+        Unfit::Missing => DatasetError::Missing { file, line, column },
+        Unfit::NotFinite => DatasetError::NotFinite { file, line, column, cell },
+        Unfit::NoCategory => DatasetError::Category { file, line, column, cell },
+        Unfit::NoDay => DatasetError::Day { file, line, column, cell },
+        Unfit::NoNumber | Unfit::NoClass => DatasetError::NotANumber { file, line, column, cell },
     }
-}
-
-/// The value clipped to the feature's range and mapped to `low..=high`, and whether it was clipped.
-fn scale(value: f64, feature: &Feature, [low, high]: [f64; 2]) -> (f32, bool) {
-    let inside = value.max(feature.minimum).min(feature.maximum);
-    let share = (inside - feature.minimum) / (feature.maximum - feature.minimum);
-    ((low + share * (high - low)) as f32, inside != value)
 }
 
 fn hash_text(hasher: &mut Sha256, text: &str) {
@@ -317,9 +323,10 @@ mod tests {
     fn data() -> Data {
         Data {
             label: "y".into(),
-            classes: 3,
+            classes: 3.into(),
             scaled_to: [-1.0, 1.0],
-            features: vec![Feature { column: "a".into(), minimum: 0.0, maximum: 8.0 }],
+            features: vec![plan::Feature::range("a", 0.0, 8.0)],
+            class_weights: None,
         }
     }
 
@@ -365,12 +372,5 @@ mod tests {
                 "{row}"
             );
         }
-    }
-
-    #[test]
-    fn the_range_is_mapped_to_the_interval_end_to_end_and_clipping_is_reported() {
-        let feature = &data().features[0];
-        let scaled = [-3.0, 0.0, 2.0, 8.0, 8.5].map(|value| scale(value, feature, [-1.0, 1.0]));
-        assert_eq!(scaled, [(-1.0, true), (-1.0, false), (-0.5, false), (1.0, false), (1.0, true)]);
     }
 }

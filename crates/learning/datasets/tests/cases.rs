@@ -11,12 +11,13 @@ use registration::{Compression, Dialect};
 const PLAIN: &str = "age,bp,chol,ill\n45,170,186,0\n70,169,153,1\n68,96,360,1\n";
 
 fn data() -> Data {
-    let feature = |column: &str, minimum, maximum| Feature { column: column.into(), minimum, maximum };
+    let feature = |column: &str, minimum, maximum| Feature::range(column, minimum, maximum);
     Data {
         label: "ill".into(),
-        classes: 2,
+        classes: 2.into(),
         scaled_to: [-0.5, 0.5],
         features: vec![feature("age", 0.0, 110.0), feature("bp", 60.0, 240.0), feature("chol", 50.0, 600.0)],
+        class_weights: None,
     }
 }
 

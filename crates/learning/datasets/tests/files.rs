@@ -10,12 +10,13 @@ use rustix::fs::{FileType, Mode};
 use tempfile::TempDir;
 
 fn data() -> Data {
-    let feature = |column: &str| Feature { column: column.into(), minimum: 0.0, maximum: 10.0 };
+    let feature = |column: &str| Feature::range(column, 0.0, 10.0);
     Data {
         label: "class".into(),
-        classes: 3,
+        classes: 3.into(),
         scaled_to: [0.0, 1.0],
         features: vec![feature("height"), feature("width")],
+        class_weights: None,
     }
 }
 
@@ -300,7 +301,8 @@ fn a_bad_feature_is_named_by_line_and_column_and_the_rest_of_its_row_is_not_show
     );
     assert_eq!(
         error_of("height,width,class\r\n1,,0\r\n"),
-        "silo.csv, line 2, column width: \"\" is not a number; every feature must be a number, correct the file"
+        "silo.csv, line 2, column width: the cell is empty, and the plan has nothing that stands for one; fill it in, take the \
+         row out, or ask the plan's author for `missing`"
     );
     for cell in ["inf", "-infinity", "NaN", "1e999"] {
         assert_eq!(

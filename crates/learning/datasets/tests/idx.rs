@@ -56,7 +56,7 @@ fn pixels_are_columns_row_by_row_of_the_image_scaled_by_their_public_range() {
     assert_eq!((table.rows(), table.columns(), table.clipped_values()), (2, 4, 0));
 
     let mut narrow = Data { scaled_to: [-1.0, 1.0], ..data() };
-    narrow.features[3].maximum = 4.0;
+    narrow.features[3] = plan::Feature::range("pixel_3", 0.0, 4.0);
     let table = idx::read(images.as_slice(), labels.as_slice(), &narrow).unwrap();
     assert_eq!((table.row(0).unwrap()[3], table.row(1).unwrap()[3], table.clipped_values()), (1.0, 1.0, 1));
     assert_eq!(table.row(0).unwrap()[0], -1.0);
@@ -222,10 +222,10 @@ fn a_label_that_is_no_class_is_named() {
 #[test]
 fn the_section_of_a_plan_has_a_column_for_each_pixel() {
     let section = idx::data_section(784, 10, [-1.0, 1.0]);
-    let columns: Vec<&str> = section.features.iter().map(|feature| feature.column.as_str()).collect();
+    let columns: Vec<&str> = section.features.iter().map(|feature| feature.name()).collect();
     assert_eq!((columns.len(), columns[0], columns[783]), (784, "pixel_0", "pixel_783"));
-    assert!(section.features.iter().all(|feature| (feature.minimum, feature.maximum) == (0.0, 255.0)));
-    assert_eq!((section.classes, section.scaled_to), (10, [-1.0, 1.0]));
+    assert!(section.features.iter().all(|feature| feature.encoding.number_range() == Some([0.0, 255.0])));
+    assert_eq!((section.classes.count(), section.scaled_to), (10, [-1.0, 1.0]));
 }
 
 /// Where `FOLKMOOT_DATA` is set, it must name a folder with `fashion-mnist` in it; where it is not, nothing is read.

@@ -6,12 +6,13 @@ use datasets::{Dataset, Misfits};
 use plan::{Data, Feature};
 
 fn data() -> Data {
-    let feature = |column: &str| Feature { column: column.into(), minimum: 0.0, maximum: 10.0 };
+    let feature = |column: &str| Feature::range(column, 0.0, 10.0);
     Data {
         label: "class".into(),
-        classes: 3,
+        classes: 3.into(),
         scaled_to: [0.0, 1.0],
         features: vec![feature("height"), feature("width")],
+        class_weights: None,
     }
 }
 

@@ -7,12 +7,13 @@ use plan::{Data, Feature};
 use registration::Registration;
 
 fn data() -> Data {
-    let feature = |column: &str, minimum, maximum| Feature { column: column.into(), minimum, maximum };
+    let feature = |column: &str, minimum, maximum| Feature::range(column, minimum, maximum);
     Data {
         label: "ill".into(),
-        classes: 2,
+        classes: 2.into(),
         scaled_to: [0.0, 1.0],
         features: vec![feature("age", 0.0, 100.0), feature("chol", 0.0, 400.0)],
+        class_weights: None,
     }
 }
 

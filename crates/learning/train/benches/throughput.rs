@@ -75,7 +75,7 @@ fn evaluation_seconds(plan: &Plan, data: &Dataset) -> f64 {
 }
 
 fn table(plan: &Plan) -> Dataset {
-    let header: String = plan.data.features.iter().map(|feature| format!("{},", feature.column)).collect();
+    let header: String = plan.data.features.iter().map(|feature| format!("{},", feature.name())).collect();
     let mut csv = format!("{header}label\n");
     for row in 0..ROWS {
         for pixel in 0..SIDE * SIDE {
@@ -90,7 +90,7 @@ fn table(plan: &Plan) -> Dataset {
 }
 
 fn plan(network: &Architecture, private: bool) -> Plan {
-    let feature = |pixel: usize| Feature { column: format!("pixel_{pixel}"), minimum: 0.0, maximum: 255.0 };
+    let feature = |pixel: usize| Feature::range(format!("pixel_{pixel}"), 0.0, 255.0);
     let privacy = if private {
         Privacy::Private(Promise {
             epsilon: 8.0,
@@ -128,9 +128,10 @@ fn plan(network: &Architecture, private: bool) -> Plan {
         },
         data: Data {
             label: "label".into(),
-            classes: 10,
+            classes: 10.into(),
             scaled_to: [0.0, 1.0],
             features: (0..SIDE * SIDE).map(feature).collect(),
+            class_weights: None,
         },
         training: Training {
             local_epochs: 1,

@@ -2,6 +2,7 @@
 
 use burn::{Device, Tensor, TensorData};
 use datasets::Dataset;
+use plan::Data;
 
 use crate::TrainError;
 
@@ -17,13 +18,15 @@ pub(crate) struct Batch {
 impl Batch {
     /// The rows of `data` at `indices`, and zero rows behind them up to `rows`.
     ///
-    /// A padded row has no target: its cross-entropy is zero and so is its gradient, exactly. So has a row that does not fit.
+    /// A row's target is its class, as often as the plan's rows of that class count: its cross-entropy and its gradient are so many times
+    /// what they are. A padded row has no target: both are zero, exactly. So has a row that does not fit.
     ///
     /// # Errors
     /// [`TrainError`] for a row that is not there or a label without an output: every later row would slide against its
     /// label.
     pub(crate) fn gather(
         data: &Dataset,
+        asked: &Data,
         indices: &[usize],
         rows: usize,
         outputs: usize,
@@ -39,7 +42,9 @@ impl Batch {
             let own = targets.chunks_exact_mut(outputs.max(1)).nth(place);
             let own = own.ok_or(TrainError::Row { row: place, rows })?;
             if data.fits(*index) {
-                *own.get_mut(usize::from(*label)).ok_or(TrainError::Classes { outputs })? = 1.0;
+                let class = usize::from(*label);
+                let target = own.get_mut(class).ok_or(TrainError::Classes { outputs })?;
+                *target = asked.class_weight(class) as f32;
             }
         }
         features.resize(rows * columns, 0.0);
@@ -51,7 +56,7 @@ impl Batch {
         Tensor::from_data(TensorData::new(self.features.clone(), [self.rows, self.columns]), device)
     }
 
-    /// One-hot, `[rows, outputs]`
+    /// One-hot, times the weights of classes, `[rows, outputs]`
     pub(crate) fn targets(&self, device: &Device) -> Tensor<2> {
         Tensor::from_data(TensorData::new(self.targets.clone(), [self.rows, self.outputs]), device)
     }

@@ -120,7 +120,8 @@ fn each_micro_batch(
     let (device, plain) = (network::training_device(), network::inference_device());
     let network = Network::load(&architecture, model, &device);
     for rows in batch.chunks(plan.training.micro_batch) {
-        let padded = Batch::gather(data, rows, plan.training.micro_batch, architecture.outputs())?;
+        let padded =
+            Batch::gather(data, &plan.data, rows, plan.training.micro_batch, architecture.outputs())?;
         let (logits, taps) = network.forward_tapped(padded.inputs(&device))?;
         // The sum, not the mean: an example's gradient must not depend on how many others there are.
         let backward = cross_entropy(logits, padded.targets(&device)).backward();

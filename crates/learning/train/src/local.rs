@@ -35,7 +35,7 @@ pub(crate) fn train(
             stop.check()?;
             let params = with_values(model, &values)?;
             let network = Network::load(&architecture, &params, &device).require_grad();
-            let batch = Batch::gather(data, rows, rows.len(), architecture.outputs())?;
+            let batch = Batch::gather(data, &plan.data, rows, rows.len(), architecture.outputs())?;
             let logits = network.forward(batch.inputs(&device))?;
             let loss = cross_entropy(logits, batch.targets(&device)) / rows.len() as f64;
             let gradients = loss.backward();

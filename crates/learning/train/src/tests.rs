@@ -9,9 +9,10 @@ use crate::batch::Batch;
 use crate::network::{Network, cross_entropy, training_device};
 
 mod digits;
+mod weights;
 
 pub(crate) fn plan(hidden: Vec<usize>, activation: Activation, features: usize, classes: usize) -> Plan {
-    let feature = |index: usize| Feature { column: format!("x{index}"), minimum: -1.0, maximum: 1.0 };
+    let feature = |index: usize| Feature::range(format!("x{index}"), -1.0, 1.0);
     Plan {
         format: None,
         id: None,
@@ -22,9 +23,10 @@ pub(crate) fn plan(hidden: Vec<usize>, activation: Activation, features: usize, 
         model: Model { hidden, activation, initial_seed: 5, network: None },
         data: plan::Data {
             label: "y".into(),
-            classes,
+            classes: classes.into(),
             scaled_to: [-1.0, 1.0],
             features: (0..features).map(feature).collect(),
+            class_weights: None,
         },
         training: Training {
             local_epochs: 1,
@@ -71,7 +73,7 @@ pub(crate) fn sample_at(plan: &mut Plan, rate: f64) {
 
 /// Rows that differ in every feature and are of all classes.
 pub(crate) fn table(plan: &Plan, rows: usize) -> Dataset {
-    let features = plan.data.features.len();
+    let features = plan.data.width();
     let mut csv = (0..features).map(|i| format!("x{i},")).collect::<String>() + "y\n";
     for row in 0..rows {
         for column in 0..features {
@@ -81,7 +83,7 @@ pub(crate) fn table(plan: &Plan, rows: usize) -> Dataset {
             let value = if low == 0.0 { (cell as f64) % (high + 1.0) } else { (cell as f64 - 9.0) / 10.0 };
             csv.push_str(&format!("{value},"));
         }
-        csv.push_str(&format!("{}\n", row % plan.data.classes));
+        csv.push_str(&format!("{}\n", row % plan.data.classes.count()));
     }
     Dataset::from_csv("test.csv", csv.as_bytes(), &plan.data).unwrap()
 }
@@ -124,7 +126,7 @@ fn a_local_step_that_overflows_is_left_out_and_the_silo_takes_part() {
 fn a_row_that_is_not_there_is_an_error_and_no_other_row_takes_its_place() {
     let plan = plan(vec![], Activation::Relu, 2, 2);
     let data = table(&plan, 3);
-    let gather = |rows: &[usize], outputs| Batch::gather(&data, rows, 4, outputs).map(drop);
+    let gather = |rows: &[usize], outputs| Batch::gather(&data, &plan.data, rows, 4, outputs).map(drop);
     assert!(gather(&[0, 2], 2).is_ok());
     assert!(matches!(gather(&[0, 3], 2), Err(TrainError::Row { row: 3, rows: 3 })));
     assert!(matches!(gather(&[0, 1, 2, 0, 1], 2), Err(TrainError::Row { row: 4, rows: 4 })), "no place");
@@ -192,7 +194,7 @@ fn looped_sum(plan: &Plan, data: &Dataset, clip: f64) -> Vec<f64> {
     let mut sum = vec![0.0; model.values().len()];
     for row in 0..data.rows() {
         let network = Network::load(&architecture, &model, &device).require_grad();
-        let batch = Batch::gather(data, &[row], 1, architecture.outputs()).unwrap();
+        let batch = Batch::gather(data, &plan.data, &[row], 1, architecture.outputs()).unwrap();
         let loss = cross_entropy(network.forward(batch.inputs(&device)).unwrap(), batch.targets(&device));
         let gradients = loss.backward();
         let flat: Vec<f64> = network
@@ -256,7 +258,7 @@ fn an_examples_gradient_does_not_depend_on_its_place_or_its_company() {
         let network = Network::load(&architecture, &plan.initial_model(), &device);
         // Every layer's own gradient of every example, as it enters the norm and the sum.
         let gradients = |rows: &[usize]| -> Vec<Vec<Vec<f64>>> {
-            let batch = Batch::gather(&data, rows, 64, architecture.outputs()).unwrap();
+            let batch = Batch::gather(&data, &plan.data, rows, 64, architecture.outputs()).unwrap();
             let (logits, taps) = network.forward_tapped(batch.inputs(&device)).unwrap();
             let backward = cross_entropy(logits, batch.targets(&device)).backward();
             let plain = crate::network::inference_device();
@@ -294,7 +296,7 @@ fn plan_of(input: Shape, layers: Vec<Layer>) -> Plan {
     if let Shape::Tokens { vocabulary, .. } = input {
         plan.data.scaled_to = [0.0, vocabulary as f64 - 1.0];
         for feature in &mut plan.data.features {
-            (feature.minimum, feature.maximum) = (0.0, vocabulary as f64 - 1.0);
+            *feature = Feature::range(feature.name().to_owned(), 0.0, vocabulary as f64 - 1.0);
         }
     }
     plan.model.network = Some(Architecture { input, layers });

@@ -85,7 +85,7 @@ fn new_name(name: &str, taken: &[String]) -> String {
 fn going_on(plan: &Plan, newest: &Manifest, rounds: u64, name: String) -> Result<Plan, ExtendError> {
     let (round, model) = (newest.round, newest.model.params_digest);
     let parent = Some(ParentModel { run: newest.run_id, round, model, rounds_before: plan.rounds_before() });
-    let plan = Plan { name, rounds, parent, ..plan.clone() }.of_newest_format();
+    let plan = Plan { name, rounds, parent, ..plan.clone() }.as_it_is_signed();
     plan.validate().map_err(ExtendError::Meaning)?;
     Ok(plan)
 }

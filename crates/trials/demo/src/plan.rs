@@ -240,7 +240,7 @@ fn plan(
     privacy: Privacy,
 ) -> Plan {
     Plan {
-        format: Some(Plan::FORMAT),
+        format: Some(Plan::NUMBERED),
         id: None,
         federation: Some(FEDERATION.into()),
         parent: None,

@@ -6,7 +6,7 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use datasets::Dataset;
 use params::{Digest, Shape};
-use plan::Plan;
+use plan::{Classes, Encoding, Plan};
 use serde::{Deserialize, Serialize};
 
 use crate::error::AuditError;
@@ -106,27 +106,53 @@ impl Canaries {
     }
 }
 
-/// A random record: each feature at an end of its range, or at a place in it. Tokens are whole numbers.
+/// A random record: each number at an end of its range, or at a place in it, each text one of the plan's. Tokens are whole numbers.
 fn row(plan: &Plan, at_ends: bool, rng: &mut ChaCha20Rng) -> String {
     let whole = matches!(plan.architecture().input, Shape::Tokens { .. });
     let mut row = String::new();
-    for feature in &plan.data.features {
+    for (_, feature) in plan.data.columns() {
+        row.push_str(&cell(&feature.encoding, at_ends, whole, rng));
+        row.push(',');
+    }
+    // The remainder's bias is below 2^-50 for any number of classes.
+    let classes = &plan.data.classes;
+    let class = (rng.next_u64() % classes.count() as u64) as usize;
+    match (classes, classes.name(class)) {
+        (Classes::Names(_) | Classes::Flag(_), Some(name)) => row + &quoted(&name),
+        _ => row + &class.to_string(),
+    }
+}
+
+fn cell(encoding: &Encoding, at_ends: bool, whole: bool, rng: &mut ChaCha20Rng) -> String {
+    if let Some([minimum, maximum]) = encoding.number_range() {
         let share = match at_ends {
             true => f64::from(rng.next_u32() & 1),
             false => f64::from(rng.next_u32()) / f64::from(u32::MAX),
         };
-        let value = feature.minimum + share * (feature.maximum - feature.minimum);
-        let value = if whole { value.round() } else { value.clamp(feature.minimum, feature.maximum) };
-        row.push_str(&format!("{value},"));
+        let value = minimum + share * (maximum - minimum);
+        return if whole { value.round() } else { value.clamp(minimum, maximum) }.to_string();
     }
-    // The remainder's bias is below 2^-50 for any number of classes.
-    row + &(rng.next_u64() % plan.data.classes as u64).to_string()
+    let drawn = rng.next_u32();
+    match encoding {
+        Encoding::OneHot { categories, .. } | Encoding::Ordinal { categories } => {
+            let texts = categories.iter().cycle().skip(drawn as usize % categories.len().max(1));
+            texts.take(1).map(|text| quoted(text)).collect()
+        }
+        Encoding::Flag { value } if drawn & 1 == 0 => quoted(&format!("not {value}")),
+        Encoding::Flag { value } => quoted(value),
+        Encoding::Days { first, .. } if drawn & 1 == 0 => first.to_string(),
+        Encoding::Days { last, .. } => last.to_string(),
+        Encoding::Range { .. } | Encoding::Log { .. } | Encoding::Standard { .. } => String::new(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
 }
 
 /// The columns of a canary's row: the plan's features, then its label.
 fn header(plan: &Plan) -> String {
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let features = plan.data.features.iter().map(|feature| quoted(&feature.column) + ",");
+    let features = plan.data.columns().map(|(name, _)| quoted(&name) + ",");
     features.chain([quoted(&plan.data.label)]).collect()
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn first_roster(keys: &BTreeMap<ClientId, IdentityKey>, coordinator: 
 /// Of the newest format, with an id that is always the same.
 pub fn plan(members: usize, rounds: u64) -> Plan {
     Plan {
-        format: Some(Plan::FORMAT),
+        format: Some(Plan::NUMBERED),
         id: Some("5".repeat(2 * Plan::ID_BYTES)),
         federation: None,
         parent: None,
@@ -47,11 +47,10 @@ pub fn plan(members: usize, rounds: u64) -> Plan {
         },
         data: Data {
             label: "label".into(),
-            classes: 2,
+            classes: 2.into(),
             scaled_to: [0.0, 1.0],
-            features: ["a", "b", "c"]
-                .map(|column| Feature { column: column.into(), minimum: 0.0, maximum: 1.0 })
-                .into(),
+            features: ["a", "b", "c"].map(|column| Feature::range(column, 0.0, 1.0)).into(),
+            class_weights: None,
         },
         training: Training {
             local_epochs: 1,

@@ -176,9 +176,9 @@ fn what_a_plan_asks_of_a_table_is_held_against_the_schema_alone() {
         .data
         .features
         .iter()
-        .map(|feature| format!("{:?} = {{ kind = \"number\" }}\n", feature.column))
+        .map(|feature| format!("{:?} = {{ kind = \"number\" }}\n", feature.name()))
         .collect();
-    let (label, classes) = (&plan.data.label, plan.data.classes);
+    let (label, classes) = (&plan.data.label, plan.data.classes.count());
     let with = |kind: &str| of(&format!("{all}{label:?} = {{ {kind} }}\nmore = {{ kind = \"number\" }}\n"));
     let whole = with(&format!("kind = \"label\", classes = {classes}"));
     assert_eq!((whole.validate(), whole.check(&plan)), (Ok(()), Ok(())));
@@ -188,7 +188,7 @@ fn what_a_plan_asks_of_a_table_is_held_against_the_schema_alone() {
     let label_only = of(&format!("{label:?} = {{ kind = \"label\", classes = {classes} }}\n"));
     for (schema, refusal) in [
         (of(&all), column(label)),
-        (label_only, column(&plan.data.features[0].column)),
+        (label_only, column(&plan.data.features[0].name())),
         (with("kind = \"number\""), Refusal::SchemaLabel { column: label.clone() }),
         (
             with(&format!("kind = \"label\", classes = {}", classes + 1)),

@@ -83,7 +83,7 @@ impl Asked {
 
 /// Of a network with one hidden layer.
 pub(crate) fn plan(features: usize, hidden: usize, privacy: Privacy) -> Plan {
-    let feature = |index: usize| Feature { column: format!("x{index}"), minimum: 0.0, maximum: 255.0 };
+    let feature = |index: usize| Feature::range(format!("x{index}"), 0.0, 255.0);
     let plan = Plan {
         format: None,
         id: None,
@@ -94,9 +94,10 @@ pub(crate) fn plan(features: usize, hidden: usize, privacy: Privacy) -> Plan {
         model: Model { hidden: vec![hidden], activation: Activation::Relu, initial_seed: 1, network: None },
         data: Data {
             label: "label".into(),
-            classes: 10,
+            classes: 10.into(),
             scaled_to: [0.0, 1.0],
             features: (0..features).map(feature).collect(),
+            class_weights: None,
         },
         training: Training {
             local_epochs: 1,
@@ -123,13 +124,13 @@ pub(crate) fn plan(features: usize, hidden: usize, privacy: Privacy) -> Plan {
 /// As CSV, of so many rows that fit the plan.
 pub(crate) fn table(plan: &Plan, rows: usize) -> String {
     let features = &plan.data.features;
-    let mut csv: String = features.iter().map(|feature| format!("{},", feature.column)).collect();
+    let mut csv: String = features.iter().map(|feature| format!("{},", feature.name())).collect();
     csv.push_str("label\n");
     for row in 0..rows {
         for column in 0..features.len() {
             write!(csv, "{},", (row * 31 + column * 7 + row * column) % 256).unwrap();
         }
-        writeln!(csv, "{}", row % plan.data.classes).unwrap();
+        writeln!(csv, "{}", row % plan.data.classes.count()).unwrap();
     }
     csv
 }

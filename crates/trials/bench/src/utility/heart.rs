@@ -134,14 +134,14 @@ fn trained(plan: &Plan, silos: &[Dataset], seed: [u8; 32]) -> Result<params::Par
 }
 
 fn plan(silos: usize) -> Plan {
-    let feature =
-        |(column, minimum, maximum): (&str, f64, f64)| Feature { column: column.into(), minimum, maximum };
+    let feature = |(column, minimum, maximum): (&str, f64, f64)| Feature::range(column, minimum, maximum);
     Setup {
         data: Data {
             label: "label".into(),
-            classes: 2,
+            classes: 2.into(),
             scaled_to: [-1.0, 1.0],
             features: FEATURES.into_iter().map(feature).collect(),
+            class_weights: None,
         },
         model: Model { hidden: Vec::new(), activation: Activation::Relu, initial_seed: 1, network: None },
         training: training(1, 16, 0.1),

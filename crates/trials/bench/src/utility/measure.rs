@@ -27,7 +27,7 @@ impl Setup {
     /// rehearsed.
     pub(super) fn plan(self, silos: usize) -> Plan {
         Plan {
-            format: Some(Plan::FORMAT),
+            format: Some(Plan::NUMBERED),
             id: None,
             federation: None,
             parent: None,
