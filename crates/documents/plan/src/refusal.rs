@@ -154,6 +154,25 @@ pub enum Refusal {
         "the plan knows {plan} classes, and in this silo's schema its label has {here}: all other rows would count for nothing"
     )]
     SchemaClasses { plan: usize, here: usize },
+    /// The silo's table has cells of another kind there.
+    #[error("the plan makes of the column {column:?} {plan}, and in this silo's schema it is a {here}")]
+    SchemaKind {
+        column: String,
+        /// The kind in the schema.
+        here: String,
+        /// What the plan makes of it.
+        plan: String,
+    },
+    /// The silo's table has texts that the plan does not list.
+    #[error(
+        "the plan does not list {text:?}, which in this silo's schema stands in the column {column:?}: all such rows would count for \
+         nothing"
+    )]
+    SchemaCategory {
+        column: String,
+        /// The first that it does not list.
+        text: String,
+    },
     /// The data is in the run by another silo already.
     #[error(
         "another silo on this roster debited a round of this run before this one did, from the same ledger: in one sum the data would \
@@ -277,9 +296,11 @@ impl Refusal {
             Self::PlanSpent { .. } => RefusalCode::PlanSpent,
             Self::CatchingUp { .. } => RefusalCode::CatchingUp,
             Self::Repeats { .. } => RefusalCode::Repeats,
-            Self::SchemaColumn { .. } | Self::SchemaLabel { .. } | Self::SchemaClasses { .. } => {
-                RefusalCode::Schema
-            }
+            Self::SchemaColumn { .. }
+            | Self::SchemaLabel { .. }
+            | Self::SchemaClasses { .. }
+            | Self::SchemaKind { .. }
+            | Self::SchemaCategory { .. } => RefusalCode::Schema,
             Self::SharedData => RefusalCode::SharedData,
             Self::RoundsBefore { .. } => RefusalCode::RoundsBefore,
         }

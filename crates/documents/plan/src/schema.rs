@@ -3,9 +3,9 @@
 //! # Privacy
 //! Others learn of it by which plans are refused. So it is what a header and a code book say, and nothing that is found in rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use features::Data;
+use features::{CellKind, Classes, Data, Encoding, Feature, spelled};
 use serde::{Deserialize, Serialize};
 
 use crate::problems::Problems;
@@ -17,13 +17,51 @@ use crate::refusal::Refusal;
 pub struct Schema(pub BTreeMap<String, Column>);
 
 /// What stands in a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Column {
     /// Numbers: a feature.
     Number {},
     /// Whole numbers from 0, below `classes`: a label, or a feature.
     Label { classes: usize },
+    /// One of these texts: a label whose classes have names, or a feature.
+    Category { values: BTreeSet<String> },
+    /// 0 or 1: a label of two classes, or a feature.
+    Flag {},
+    /// Days: a feature.
+    Date {},
+}
+
+impl Column {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Number {} => "number",
+            Self::Label { .. } => "label",
+            Self::Category { .. } => "category",
+            Self::Flag {} => "flag",
+            Self::Date {} => "date",
+        }
+    }
+
+    /// Whether a feature can be made of it at all.
+    fn serves(&self, feature: &Feature) -> bool {
+        match self {
+            Self::Number {} | Self::Label { .. } => feature.kind() == CellKind::Number,
+            // A whole number is compared with texts by its digits.
+            Self::Flag {} => matches!(feature.kind(), CellKind::Number | CellKind::Text),
+            Self::Category { .. } => feature.kind() == CellKind::Text,
+            Self::Date {} => feature.kind() == CellKind::Day,
+        }
+    }
+
+    /// The texts that stand in it, where they are known.
+    fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::Category { values } => values.iter().map(String::as_str).collect(),
+            Self::Flag {} => vec!["0", "1"],
+            Self::Number {} | Self::Label { .. } | Self::Date {} => vec![],
+        }
+    }
 }
 
 impl Schema {
@@ -47,29 +85,76 @@ impl Schema {
     /// # Errors
     /// The first of the plan's columns that it has not, or has otherwise.
     pub fn check(&self, data: &Data) -> Result<(), Refusal> {
-        let missing = |column: &str| Refusal::SchemaColumn { column: column.into() };
-        match self.0.get(&data.label).ok_or_else(|| missing(&data.label))? {
-            Column::Number {} => return Err(Refusal::SchemaLabel { column: data.label.clone() }),
-            Column::Label { classes } if data.classes.count() < *classes => {
-                return Err(Refusal::SchemaClasses { plan: data.classes.count(), here: *classes });
+        let of = |name: &str| self.0.get(name).ok_or_else(|| Refusal::SchemaColumn { column: name.into() });
+        check_label(data, of(&data.label)?)?;
+        for (name, feature) in data.columns() {
+            let column = of(&name)?;
+            if !column.serves(feature) {
+                let (here, plan) = (column.name().into(), feature.encoding.to_string());
+                return Err(Refusal::SchemaKind { column: name.into(), here, plan });
             }
-            Column::Label { .. } => {}
+            let listed = match &feature.encoding {
+                Encoding::OneHot { categories, other: false } | Encoding::Ordinal { categories } => {
+                    categories
+                }
+                _ => continue,
+            };
+            check_texts(&name, column, listed)?;
         }
-        match data.columns().find(|(name, _)| !self.0.contains_key(name.as_ref())) {
-            Some((name, _)) => Err(missing(&name)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     pub(crate) fn validate(&self, problems: &mut Problems) {
-        let labels = self.0.values().filter(|column| matches!(column, Column::Label { .. })).count();
-        problems.require(labels > 0, "schema", || {
-            "has no label, and each plan asks for one: write one column as { kind = \"label\", classes = NUMBER }".into()
+        let labels = |column: &Column| {
+            matches!(column, Column::Label { .. } | Column::Category { .. } | Column::Flag {})
+        };
+        problems.require(self.0.values().any(labels), "schema", || {
+            "has no label, and each plan asks for one: write one column as { kind = \"label\", classes = NUMBER }, as \
+             { kind = \"category\", values = [TEXT, TEXT] } or as { kind = \"flag\" }"
+                .into()
         });
         for (name, column) in &self.0 {
-            if let Column::Label { classes: 0 | 1 } = column {
-                problems.add("schema", format!("{name:?}: a label has at least 2 classes"));
+            match column {
+                Column::Label { classes: 0 | 1 } => {
+                    problems.add("schema", format!("{name:?}: a label has at least 2 classes"));
+                }
+                Column::Category { values } if values.is_empty() => {
+                    problems.add("schema", format!("{name:?}: a category has at least 1 value"));
+                }
+                _ => {}
             }
         }
+    }
+}
+
+/// Whether the label's column holds the plan's classes, or fewer.
+fn check_label(data: &Data, column: &Column) -> Result<(), Refusal> {
+    let no_label = || Refusal::SchemaLabel { column: data.label.clone() };
+    let here = match (&data.classes, column) {
+        (Classes::Count(_), Column::Label { classes }) => *classes,
+        (Classes::Count(_), Column::Flag {}) => 2,
+        (Classes::Names(names), Column::Category { .. } | Column::Flag {}) => {
+            return check_texts(&data.label, column, names);
+        }
+        (Classes::Flag(_), Column::Category { .. } | Column::Flag {}) => return Ok(()),
+        (Classes::Count(_), Column::Number {} | Column::Category { .. } | Column::Date {})
+        | (
+            Classes::Names(_) | Classes::Flag(_),
+            Column::Number {} | Column::Label { .. } | Column::Date {},
+        ) => {
+            return Err(no_label());
+        }
+    };
+    let plan = data.classes.count();
+    if plan < here { Err(Refusal::SchemaClasses { plan, here }) } else { Ok(()) }
+}
+
+/// Whether the plan lists all that stands in the column.
+fn check_texts(name: &str, column: &Column, listed: &[String]) -> Result<(), Refusal> {
+    let text =
+        column.texts().into_iter().find(|text| !listed.iter().any(|listed| spelled(listed) == spelled(text)));
+    match text {
+        Some(text) => Err(Refusal::SchemaCategory { column: name.into(), text: text.into() }),
+        None => Ok(()),
     }
 }

@@ -117,8 +117,8 @@ mod tests {
         let odd = "b \"q\" \\ \u{7}é";
         let found = [file(&["y", "a", odd, "only here"]), file(&[odd, "a", "y"])];
         let schema = schema_of(&found, &["y=3".into()]).unwrap();
-        let number = Column::Number {};
-        let expected = [("a", number), (odd, number), ("y", Column::Label { classes: 3 })];
+        let number = || Column::Number {};
+        let expected = [("a", number()), (odd, number()), ("y", Column::Label { classes: 3 })];
         assert_eq!(schema.0, expected.map(|(name, column)| (name.to_owned(), column)).into());
         let text = schema.to_toml();
         assert!(text.contains("a = { kind = \"number\" }\n"), "{text}");

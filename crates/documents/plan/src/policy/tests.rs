@@ -201,12 +201,16 @@ fn what_a_plan_asks_of_a_table_is_held_against_the_schema_alone() {
     for (text, why) in [
         ("a = { kind = \"number\" }", "has no label"),
         ("a = { kind = \"label\", classes = 1 }", "at least 2 classes"),
+        ("a = { kind = \"category\", values = [] }", "at least 1 value"),
     ] {
         assert!(of(text).validate().unwrap_err().to_string().contains(why), "{text}");
     }
-    for wrong in
-        ["a = { kind = \"text\" }", "a = { kind = \"number\", classes = 2 }", "a = { kind = \"label\" }"]
-    {
+    for wrong in [
+        "a = { kind = \"text\" }",
+        "a = { kind = \"number\", classes = 2 }",
+        "a = { kind = \"label\" }",
+        "a = { kind = \"category\" }",
+    ] {
         assert!(toml::from_str::<crate::Schema>(wrong).is_err(), "{wrong}");
     }
 }
