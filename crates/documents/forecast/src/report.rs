@@ -55,6 +55,9 @@ pub fn report(plan: &Plan) -> String {
     );
     row("dropouts", format!("a round of {} survives {}", cohort.maximum, cohort.dropouts_survived()));
     row("patience", format!("{} days for willing silos, where too few are", plan.timing.days_of_patience()));
+    for (name, what) in plan.data.described() {
+        row(&name, what);
+    }
     row("parameters", plan.architecture().parameter_count().to_string());
     row("lanes", lanes.to_string());
     row("upload", format!("{} bytes a silo and round", lanes as u64 * Plan::LANE_BYTES));

@@ -344,3 +344,15 @@ fn a_table_is_described_in_the_models_order_and_neighbours_that_are_alike_share_
     let alike = with_features("{ column = \"a\", flag = \"x\" }, { column = \"b\", flag = \"x\" }").unwrap();
     assert_eq!(alike.data.described().last().unwrap().0, "  a to b (2)");
 }
+
+#[test]
+fn the_tables_that_the_guide_shows_are_those_of_plans() {
+    let guide = include_str!("../../../../deploy/DATA.md");
+    let shown: Vec<_> =
+        guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let widths = shown.iter().map(|data| with_data(data).unwrap().data.width());
+    assert_eq!(
+        widths.collect::<Vec<_>>(),
+        [1 + 9 + 1 + 6 + 13 + 6 + 1 + 3 + 4, 784, 1 + 1 + 4 + 1 + 2 + 2 + 1]
+    );
+}
