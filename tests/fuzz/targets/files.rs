@@ -1,6 +1,7 @@
 //! Files that others wrote: checkpoints, plans, rosters, tables.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use checkpoint::{
     ChainVerifier, Manifest, SignedManifest, model_bytes, public_key_text, read_layout, read_model,
@@ -9,7 +10,7 @@ use datasets::{Dataset, idx};
 use identity::{IdentityKey, SignedRoster, parse_verifying_key};
 use optim::State;
 use params::Digest;
-use plan::{Plan, Policy};
+use plan::{Data, Plan, Policy};
 use readers::Records;
 use registration::Dialect;
 
@@ -172,13 +173,18 @@ pub(crate) fn keys(bytes: &[u8]) {
 }
 
 pub(crate) fn csv(bytes: &[u8]) {
-    let data = super::seeds::table();
-    let (lenient, misfits) = Dataset::from_csv_leniently("silo.csv", bytes, &data).expect("few rows");
+    static TYPED: OnceLock<Data> = OnceLock::new();
+    csv_of(bytes, &super::seeds::table());
+    csv_of(bytes, TYPED.get_or_init(|| super::seeds::typed_plan().data));
+}
+
+fn csv_of(bytes: &[u8], data: &Data) {
+    let (lenient, misfits) = Dataset::from_csv_leniently("silo.csv", bytes, data).expect("few rows");
     assert_eq!(lenient.features().len(), lenient.rows() * lenient.columns());
     let fitting = (0..lenient.rows()).filter(|row| lenient.fits(*row)).count();
     assert_eq!(lenient.rows() - fitting, misfits.rows() as usize, "each row fits, or is counted");
     assert!(misfits.to_string().len() <= 8 << 10);
-    match Dataset::from_csv("silo.csv", bytes, &data) {
+    match Dataset::from_csv("silo.csv", bytes, data) {
         Ok(table) => {
             // Alone what nothing stands in is passed over here, and has a place there.
             assert_eq!(table.rows(), fitting, "{misfits}");
@@ -189,7 +195,7 @@ pub(crate) fn csv(bytes: &[u8]) {
             assert!(table.labels().iter().all(|label| usize::from(*label) < data.classes.count()));
             let [low, high] = data.scaled_to;
             assert!(table.features().iter().all(|x| (low as f32..=high as f32).contains(x)));
-            let again = Dataset::from_csv("again.csv", bytes, &data).expect("the same bytes");
+            let again = Dataset::from_csv("again.csv", bytes, data).expect("the same bytes");
             assert_eq!(again.version(), table.version());
         }
         Err(why) => {

@@ -150,6 +150,8 @@ impl Seeds {
             self.add("plan", &format!("{name}-canonical"), plan.to_canonical());
             self.add("plan", &format!("{name}-toml"), plan.to_toml().into_bytes());
         }
+        self.add("plan", "typed-canonical", typed_plan().numbered([7; Plan::ID_BYTES]).to_canonical());
+        self.add("plan", "typed-toml", typed_plan().to_toml().into_bytes());
         self.add("plan", "sample-toml", include_bytes!("../../../deploy/config/plan.toml").to_vec());
         let policy = format!(
             "cohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 5.0\ndelta_max = 1e-5\n\
@@ -175,6 +177,12 @@ impl Seeds {
             "csv",
             "quoted",
             b"\xef\xbb\xbfnote,label,c,b,a\r\n\"x, \"\"y\"\"\",1,0.1,0.2,0.3\r\n\r\n".to_vec(),
+        );
+        self.add(
+            "csv",
+            "typed",
+            b"label,a,b,c,d,e,f_1,f_2\nyes,0.5,red,low,x,2020-01-02,1,2\nno,,blue,high,,2020-01-01,0,\n"
+                .to_vec(),
         );
         let labels = piece(&idx_file(0x0801, &[2], &[2, 0]));
         let images = idx_file(0x0803, &[2, 2, 2], &[0, 51, 102, 255, 1, 2, 3, 4]);
@@ -258,6 +266,28 @@ pub(crate) fn table() -> Data {
         features: ["a", "b", "c"].map(|column| Feature::range(column, 0.0, 1.0)).into(),
         class_weights: None,
     }
+}
+
+/// A plan with a feature of each kind.
+pub(crate) fn typed_plan() -> Plan {
+    const DATA: &str = r#"
+label = "label"
+classes = ["no", "yes"]
+scaled_to = [0.0, 1.0]
+features = [
+    { column = "a", log_range = [0, 1], missing = "flag" },
+    { column = "b", one_hot = ["red", "green"], other = true },
+    { column = "c", ordinal = ["low", "high"] },
+    { column = "d", flag = "x", missing = "y" },
+    { column = "e", first_day = "2020-01-01", last_day = "2020-12-31" },
+    { columns = "f_{1..2}", mean = 0, deviation = 1, missing = 0 },
+]
+class_weights = [1, 2]
+"#;
+    let sample = include_str!("../../../deploy/config/plan.toml");
+    let (before, rest) = sample.split_once("[data]\n").expect("its table");
+    let (_, behind) = rest.split_once("[training]\n").expect("what follows");
+    Plan::from_toml(&format!("{before}[data]{DATA}[training]\n{behind}")).expect("a plan")
 }
 
 /// An IDX file of bytes.
