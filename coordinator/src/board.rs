@@ -71,7 +71,12 @@ impl Board {
 
     /// What an operator is shown of a run.
     pub(crate) fn shown(&self, run: &OnBoard) -> Shown {
-        Shown { run: Status::clone(&run.status), server: self.server.clone() }
+        let mut status = Status::clone(&run.status);
+        // Nothing on the board changes of a run that is over, however many there are; silos come and go all the same.
+        if status.ended.is_some() {
+            status.show_links(|silo| self.connected.contains(&silo));
+        }
+        Shown { run: status, server: self.server.clone() }
     }
 }
 
@@ -97,6 +102,15 @@ mod tests {
             connected: BTreeSet::new(),
             server,
         }
+    }
+
+    #[test]
+    fn the_silos_of_a_run_that_is_over_are_shown_as_connected_as_they_are_now() {
+        let mut board = board(&[(1, true)]);
+        let links = |board: &Board| board.shown(&board.runs[&board.default]).run.clients[0].connected;
+        assert!(!links(&board), "whatever it saw last");
+        board.connected.insert(ClientId(7));
+        assert!(links(&board));
     }
 
     /// Which runs are shown, and whether they are over.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use federation::RunNumber;
 use params::Digest;
-use run_status::{Server, Status};
+use run_status::Server;
 
 use super::Driver;
 use crate::board::{Board, OnBoard};
 
 impl Driver {
-    /// Shows what has changed. A run that is over changes no more, unless something was done to it, but for the silos that come and go.
+    /// Shows what has changed. A run that is over changes no more, unless something was done to it.
     pub(super) fn publish_status(&mut self) {
         self.publish_roster();
         let Some(default) = self.federation.default_run().and_then(|run| self.runs.get(&run)) else { return };
@@ -45,19 +45,12 @@ impl Driver {
     fn on_board(&mut self, before: Option<&Board>) -> BTreeMap<Digest, OnBoard> {
         let mut runs = BTreeMap::new();
         let active = self.federation.active();
-        let links_stand = before
-            .is_some_and(|before| before.connected.iter().copied().eq(self.federation.connected_silos()));
         for (number, at_work) in &mut self.runs {
             let known = before.and_then(|before| before.runs.get(&at_work.id));
             let Some(run) = self.federation.run(*number) else { continue };
             let is_over = run.ended().is_some() && !self.touched.contains(number);
             let status = match known {
-                Some(known) if is_over && links_stand => Arc::clone(&known.status),
-                Some(known) if is_over => {
-                    let mut status = Status::clone(&known.status);
-                    self.federation.show_links(&mut status);
-                    Arc::new(status)
-                }
+                Some(known) if is_over => Arc::clone(&known.status),
                 _ => {
                     let Some(status) = self.federation.status_among(*number, &active) else { continue };
                     at_work.metrics.epsilon_spent.set(status.privacy.epsilon.unwrap_or(0.0));

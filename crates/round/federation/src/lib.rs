@@ -31,7 +31,7 @@ use identity::AuthorisedRoster;
 use params::Digest;
 use protocol::{Coordinator, OfRun, Record, Rejection, SessionVersion, Setup, Timestamp, UploadHeader};
 use rand_core::CryptoRng;
-use run_status::{Standing, Status};
+use run_status::Status;
 use secagg::ClientId;
 
 pub use inputs::{Effect, Effects, Input};
@@ -221,7 +221,7 @@ impl Federation {
     /// [`Federation::status`], for whoever asks for those of several runs: `active` are those of [`Federation::active`].
     pub fn status_among(&self, number: RunNumber, active: &[RunNumber]) -> Option<Status> {
         let mut status = self.run(number)?.status();
-        self.show_links(&mut status);
+        status.show_links(|silo| self.sessions.contains_key(&silo));
         self.show_queue(number, active, &mut status);
         Some(status)
     }
@@ -229,19 +229,6 @@ impl Federation {
     /// The silos whose sessions stand.
     pub fn connected_silos(&self) -> impl Iterator<Item = ClientId> {
         self.sessions.keys().copied()
-    }
-
-    /// Says in a run's status which silos are connected: to the federation, whichever runs they are offered, and also when the run is
-    /// over.
-    pub fn show_links(&self, status: &mut Status) {
-        for silo in &mut status.clients {
-            silo.connected = self.sessions.contains_key(&silo.id);
-            silo.state = match (silo.state, silo.connected) {
-                (Standing::NotConnected, true) => Standing::Connected,
-                (Standing::Connected | Standing::CheckedIn, false) => Standing::NotConnected,
-                (state, _) => state,
-            };
-        }
     }
 
     /// The latest roster that the authority has signed; none before the first run.

@@ -99,6 +99,20 @@ impl Status {
     }
 }
 
+impl Status {
+    /// Says which silos are connected: to the federation, whichever of its runs they are offered, and also where the run is over.
+    pub fn show_links(&mut self, is_connected: impl Fn(ClientId) -> bool) {
+        for silo in &mut self.clients {
+            silo.connected = is_connected(silo.id);
+            silo.state = match (silo.state, silo.connected) {
+                (Standing::NotConnected, true) => Standing::Connected,
+                (Standing::Connected | Standing::CheckedIn, false) => Standing::NotConnected,
+                (state, _) => state,
+            };
+        }
+    }
+}
+
 /// A client that is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Waiting {
