@@ -5,7 +5,7 @@
 #![allow(clippy::print_stdout)]
 
 use anyhow::Context;
-use operate::Target;
+use operate::{Sight, Target, Watch};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -14,9 +14,15 @@ async fn main() -> anyhow::Result<()> {
         true => Target { coordinator: Some(whom), ..Target::default() },
         false => Target { folder: Some(whom.into()), ..Target::default() },
     };
-    let mut changes = operate::watch(target.connect().await?, None).await?;
-    while let Some(shown) = changes.next().await? {
-        let run = shown.run;
+    let mut watch = Watch::begin(target.connect().await?, None).await?;
+    loop {
+        let run = match watch.next().await? {
+            Sight::Shown(shown) => shown.run,
+            Sight::Lost(why) => {
+                println!("connection lost, trying again: {why}");
+                continue;
+            }
+        };
         let epsilon = run.privacy.epsilon.map_or("none".to_owned(), |epsilon| format!("{epsilon:.4}"));
         println!(
             "{} of {} rounds, {}, epsilon {epsilon}",
@@ -24,8 +30,7 @@ async fn main() -> anyhow::Result<()> {
         );
         if let Some(ended) = run.ended {
             println!("ended: {}", ended.why);
-            break;
+            return Ok(());
         }
     }
-    Ok(())
 }
