@@ -414,9 +414,8 @@ impl Driver {
                 // Without a session it does not leave.
                 ClientEffect::Send(said) if self.outbox.is_some() => self.departures.message(said),
                 ClientEffect::Upload(said) => {
-                    let epsilon = self.participant.status().epsilon_spent;
                     let of_data = self.held.as_ref().is_none_or(|held| !held.failed && !held.empty);
-                    self.departures.upload(said, epsilon, of_data);
+                    self.departures.upload(said, self.participant.status().epsilon_spent, of_data);
                 }
                 _ => {}
             }
