@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use params::Digest;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Coordinator, Running, demo, folkmoot, kept, rejoin, role, status_until, stderr, text};
 
@@ -108,7 +108,12 @@ fn values(card: &Value, at: &str, found: &mut Vec<String>) {
 /// The card with another value in this place.
 fn changed(card: &card::Card, at: &str) -> card::Card {
     let card = serde_json::to_value(card).unwrap();
+    // What stands beside a kind depends on it: both become another's.
+    let at = at.strip_suffix("/kind").unwrap_or(at);
     let other = match card.pointer(at).unwrap() {
+        Value::Object(_) => {
+            vec![json!({ "kind": "flatten" }), json!({ "kind": "positions", "length": 1, "width": 1 })]
+        }
         Value::Bool(on) => vec![Value::from(!on)],
         Value::Number(number) if number.is_u64() => vec![Value::from(number.as_u64().unwrap() + 1)],
         Value::Number(number) => vec![Value::from(number.as_f64().unwrap() + 1.0)],

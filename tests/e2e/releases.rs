@@ -154,7 +154,7 @@ fn a_folder_of_release_1_opens_as_a_federation_of_one_run_with_its_name_and_wher
             (&"waiting".into(), &COMMITTED.into()),
             "{run:#}"
         );
-        assert!(run["reason"].as_str().unwrap().contains("0 silos"), "{run:#}");
+        assert!(run["reason"].as_str().unwrap().contains("0 of the 3 silos that a round needs"), "{run:#}");
     }
     let coordinator = start();
     let silos = SILOS.map(|silo| {
