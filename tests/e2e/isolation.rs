@@ -28,7 +28,7 @@ fn held_silo(folder: &Path) -> Option<PathBuf> {
     let checked = folkmoot(&["client", "--config", text(&config), "--check"]);
     let why = String::from_utf8(checked.stderr).unwrap();
     if why.contains("a sandbox is required, and") {
-        println!("not shown on this machine: {why}");
+        eprintln!("not shown on this machine: {why}");
         return None;
     }
     assert!(checked.status.success(), "{why}");

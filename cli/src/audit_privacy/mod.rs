@@ -32,11 +32,17 @@ pub(crate) enum AuditPrivacyError {
     #[error(transparent)]
     Table(DatasetError),
     #[error(transparent)]
-    Audit(#[from] AuditError),
+    Audit(Box<AuditError>),
     #[error(transparent)]
     Json(#[from] serde_json::Error),
     #[error(transparent)]
     Contradicted(#[from] Contradicted),
+}
+
+impl From<AuditError> for AuditPrivacyError {
+    fn from(why: AuditError) -> Self {
+        Self::Audit(Box::new(why))
+    }
 }
 
 #[derive(Subcommand, Debug)]

@@ -36,7 +36,7 @@ impl From<AuditError> for Failure {
 impl From<AuditPrivacyError> for Failure {
     fn from(why: AuditPrivacyError) -> Self {
         match why {
-            AuditPrivacyError::Audit(why) => why.into(),
+            AuditPrivacyError::Audit(why) => (*why).into(),
             AuditPrivacyError::Input(_)
             | AuditPrivacyError::Demonstration(_)
             | AuditPrivacyError::Table(_) => Self::usage(why),

@@ -219,8 +219,7 @@ mod tests {
         assert!((rows - 300.0).abs() < 1e-9, "the divisor over five silos: {rows}");
         plan.model.hidden = vec![20_000];
         let time = training_time(&plan);
-        let said =
-            |plan: &Plan| training_time(plan).warning(plan).map_or_else(String::new, |warning| warning);
+        let said = |plan: &Plan| training_time(plan).warning(plan).unwrap_or_default();
         (plan.timing.ready_after_ms, plan.timing.minimum_wait_ms) = (0, (1e3 * time.seconds) as u64 - 1);
         assert!(
             said(&plan).contains("timing.minimum_wait_ms") && said(&plan).contains("go on without"),

@@ -59,11 +59,11 @@ pub enum DatasetError {
         /// How many more are missing.
         others: usize,
         /// What was taken for the header, and how many names it has.
-        header: String,
+        header: Box<str>,
         /// Of the file's names, shortened, the one that differs in how it is written alone.
-        near: Option<String>,
+        near: Option<Box<str>>,
         /// What would most likely help where there is none.
-        remedy: String,
+        remedy: Box<str>,
     },
     /// A header that names a column of the plan twice.
     #[error("{file}: the header names column {column} twice; remove or rename one of them")]

@@ -80,9 +80,9 @@ fn positions<R: Read>(records: &Records<R>, wanted: &[&str], file: &str) -> Resu
             file: file.to_owned(),
             column: (**first).to_owned(),
             others: others.len(),
-            header: header(records),
-            near: near(records, first),
-            remedy: remedy(records, wanted.iter().copied()),
+            header: header(records).into(),
+            near: near(records, first).map(Into::into),
+            remedy: remedy(records, wanted.iter().copied()).into(),
         });
     }
     let position = |column: &&str| match positions.get(column).map(Vec::as_slice) {

@@ -188,7 +188,7 @@ fn what_a_plan_asks_of_a_table_is_held_against_the_schema_alone() {
     let label_only = of(&format!("{label:?} = {{ kind = \"label\", classes = {classes} }}\n"));
     for (schema, refusal) in [
         (of(&all), column(label)),
-        (label_only, column(&plan.data.features[0].name())),
+        (label_only, column(plan.data.features[0].name())),
         (with("kind = \"number\""), Refusal::SchemaLabel { column: label.clone() }),
         (
             with(&format!("kind = \"label\", classes = {}", classes + 1)),
