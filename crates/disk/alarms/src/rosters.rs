@@ -1,7 +1,7 @@
 //! A later roster that waits for the silo's operator: two small files in the state folder.
 //!
-//! The daemon writes [`OFFERED`]; `folkmoot-client roster show` reads it aloud, and `roster accept` answers with
-//! [`ACCEPTED`], which the daemon looks for while anything is on offer.
+//! The daemon writes `OFFERED`; `folkmoot-client roster show` reads it aloud, and `roster accept` answers with
+//! `ACCEPTED`, which the daemon looks for while anything is on offer.
 
 use std::path::Path;
 
