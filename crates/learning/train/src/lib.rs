@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use datasets::Dataset;
 use dp::{ClippedUpdate, LocalUpdate};
-use params::Params;
+use params::{Architecture, Params};
 use plan::{Plan, Privacy, Scheme};
 use trainer::{Stop, TrainError, Trained, Trainer, Trainers, TrainingMetrics};
 
@@ -195,7 +195,8 @@ fn score(logits: &[f32], label: usize) -> Option<(f64, bool)> {
     Some((sum.ln() - f64::from(own - largest), first == Some(label)))
 }
 
-fn check(plan: &Plan, model: &Params, data: &Dataset) -> Result<(), TrainError> {
+/// The plan's architecture, of which the model has the layers and finite parameters.
+fn architecture_of(plan: &Plan, model: &Params) -> Result<Architecture, TrainError> {
     let architecture = plan.architecture();
     architecture.validate()?;
     if *model.layout() != architecture.layout() {
@@ -204,6 +205,11 @@ fn check(plan: &Plan, model: &Params, data: &Dataset) -> Result<(), TrainError> 
     if !model.is_finite() {
         return Err(TrainError::Model);
     }
+    Ok(architecture)
+}
+
+fn check(plan: &Plan, model: &Params, data: &Dataset) -> Result<(), TrainError> {
+    let architecture = architecture_of(plan, model)?;
     if data.columns() != architecture.input.values() {
         return Err(TrainError::Columns { columns: data.columns(), inputs: architecture.input.values() });
     }

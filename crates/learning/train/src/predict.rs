@@ -29,14 +29,7 @@ impl Predictor {
     /// # Errors
     /// Parameters of other layers, or that are not finite.
     pub fn new(plan: &Plan, model: &Params) -> Result<Self, TrainError> {
-        let architecture = plan.architecture();
-        architecture.validate()?;
-        if *model.layout() != architecture.layout() {
-            return Err(TrainError::Layout);
-        }
-        if !model.is_finite() {
-            return Err(TrainError::Model);
-        }
+        let architecture = crate::architecture_of(plan, model)?;
         let device = network::inference_device();
         let network = Network::load(&architecture, model, &device);
         Ok(Self { architecture, network, device })
