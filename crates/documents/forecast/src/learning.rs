@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::NoiseToSignal;
 
-/// Multiplications that one core does in a second, in a forward and a backward pass of f32; as the other speeds, by measurement.
+/// Multiplications that one core does in a second, in a forward and a backward pass of f32: assumed, of the order of a
+/// server's core, and not measured.
 const PRODUCTS_PER_SECOND: f64 = 1e9;
 /// A backward pass takes two products for each of the forward pass.
 const PASSES: f64 = 3.0;
