@@ -17,13 +17,17 @@ pub struct RegisteredColumn {
 }
 
 impl RegisteredColumn {
-    /// What a plan may take it for; none of one that no plan can use.
+    /// What a plan may take it for; `None` where no plan may ask for it.
     pub(crate) fn schema(&self) -> Option<Column> {
         match &self.meaning {
             Meaning::Number(_) => Some(Column::Number {}),
             Meaning::Label(label) => Some(Column::Label { classes: label.classes }),
-            Meaning::Flag { .. } => Some(Column::Label { classes: 2 }),
-            Meaning::Category(_) | Meaning::Date(_) | Meaning::Ignore => None,
+            Meaning::Category(values) => {
+                Some(Column::Category { values: values.values().cloned().collect() })
+            }
+            Meaning::Flag { .. } => Some(Column::Flag {}),
+            Meaning::Date(_) => Some(Column::Date {}),
+            Meaning::Ignore => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plan::{Problem, Problems, Schema};
+use plan::{Column, Problem, Problems, Schema};
 use serde::Deserialize;
 use toml::de::{DeTable, ValueDeserializer};
 use toml::{Spanned, de};
@@ -14,6 +14,8 @@ use crate::dialect::Dialect;
 pub const REGISTRATION_BYTES_MAX: usize = 1 << 20;
 
 const FORMAT: &str = "1";
+const NO_LABEL: &str = "have no label, and each plan asks for one: register the column by which rows are classified with type = \"label\", \
+                        \"category\" or \"flag\"";
 
 /// How the silo's files are written, and what stands in their columns in the federation's words.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,10 +56,18 @@ impl Registration {
         &self.dialect
     }
 
-    /// What plans are held against: the columns under the federation's words.
-    pub fn schema(&self) -> Schema {
+    /// What plans are held against before any file is opened: each column under the federation's word, and what a plan may take it
+    /// for.
+    ///
+    /// # Errors
+    /// Where no column can be a label, which each plan asks for.
+    pub fn schema(&self) -> Result<Schema, Problem> {
         let column = |(word, column): (&String, &RegisteredColumn)| Some((word.clone(), column.schema()?));
-        Schema(self.columns.iter().filter_map(column).collect())
+        let columns: BTreeMap<String, Column> = self.columns.iter().filter_map(column).collect();
+        if columns.values().all(|column| matches!(column, Column::Number {} | Column::Date {})) {
+            return Err(Problem::new("columns", NO_LABEL));
+        }
+        Ok(Schema(columns))
     }
 
     /// The columns, under the federation's words.
@@ -250,6 +260,32 @@ mod tests {
         for (problem, begin) in said.iter().zip(begins) {
             assert!(problem.starts_with(begin), "{problem:?} for {begin:?}");
         }
+    }
+
+    #[test]
+    fn each_column_is_what_plans_may_take_it_for_under_the_federations_word() {
+        let read =
+            |columns: &str| Registration::from_toml(&format!("format = 1\n[columns]\n{columns}")).unwrap();
+        let registration = read(
+            "a = { from = \"A (mg)\", type = \"number\" }\nb = { type = \"label\", classes = 3 }\n\
+             c = { type = \"category\", values = { M = \"male\", m = \"male\", F = \"female\" } }\n\
+             d = { type = \"flag\", yes = [\"ja\"] }\ne = { type = \"date\" }\nf = { type = \"ignore\" }\n",
+        );
+        let values = ["female", "male"].map(String::from).into();
+        let expected = [
+            ("a", Column::Number {}),
+            ("b", Column::Label { classes: 3 }),
+            ("c", Column::Category { values }),
+            ("d", Column::Flag {}),
+            ("e", Column::Date {}),
+        ];
+        assert_eq!(
+            registration.schema().unwrap().0,
+            expected.map(|(word, column)| (word.to_owned(), column)).into()
+        );
+        let why =
+            read("a = { type = \"number\" }\nb = { type = \"ignore\" }\n").schema().unwrap_err().to_string();
+        assert!(why.starts_with("columns: have no label") && why.contains("type = \"label\""), "{why}");
     }
 
     #[test]
