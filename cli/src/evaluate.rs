@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let layout = plan.architecture().layout();
     let bytes = read_bounded(&args.model, checkpoint::MODEL_BYTES_MAX).map_err(Failure::usage)?;
     let params = read_model(&bytes, &layout).map_err(Failure::usage)?;
-    let data = Dataset::load(&args.data, &plan.data).map_err(Failure::usage)?;
+    let data = Dataset::load(&args.data, None, &plan.data).map_err(Failure::usage)?;
     let losses = train::losses(&plan, &params, &data).map_err(Failure::usage)?;
     let metrics = train::evaluate(&plan, &params, &data).map_err(Failure::usage)?;
     let rows = data.rows() as f64;

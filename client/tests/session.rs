@@ -353,7 +353,7 @@ async fn a_file_that_changes_cannot_be_seen_by_others_neither_in_a_run_nor_from_
     let mut process = Process::start("127.0.0.1:0", vec![]);
     let config = silo(folder.path(), process.address, 3);
     let first = declared(config.clone(), &mut process, &plan, "one").await.unwrap().unwrap();
-    let version = || datasets::Dataset::load(&config.data, &plan.data).unwrap().version();
+    let version = || datasets::Dataset::load(&config.data, None, &plan.data).unwrap().version();
     let ledger = folder.path().join("state/ledger/silo.ledger");
     let salt = ledger::Salt::read(&ledger, "silo", None).unwrap().unwrap();
     let commit = |run: &str| salt.nonce(&mock::public(1), &Digest::sha256(run.as_bytes())).commit(&version());

@@ -241,7 +241,7 @@ fn demonstration(mode: PrivacyMode) -> Result<(Plan, String, Option<Dataset>), A
 }
 
 fn load(plan: &Plan, file: &Path) -> Result<Dataset, AuditPrivacyError> {
-    Dataset::load(file, &plan.data).map_err(AuditPrivacyError::Table)
+    Dataset::load(file, None, &plan.data).map_err(AuditPrivacyError::Table)
 }
 
 fn read_plan(file: &Path) -> Result<Plan, Unusable> {

@@ -156,7 +156,7 @@ pub(crate) async fn delivered(
 
 /// The update that is this silo's on this model.
 fn trained(plan: &Plan, model: &Params, data: &std::path::Path) -> Vec<f32> {
-    let data = datasets::Dataset::load(data, &plan.data).unwrap();
+    let data = datasets::Dataset::load(data, None, &plan.data).unwrap();
     let trained = BurnTrainer.train(plan, model, &data, None, [1; 32]).unwrap();
     let mut rng = ChaCha20Rng::from_seed([2; 32]);
     let mechanism = plan.mechanism().unwrap();

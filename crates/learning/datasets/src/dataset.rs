@@ -30,22 +30,15 @@ pub struct Dataset {
 impl Dataset {
     /// Reads a CSV file, or every file of a folder that ends in `.csv`, in the order of their names.
     ///
-    /// Each file has a header line with the label's column and all feature columns, in any order; further columns
-    /// are ignored. A byte-order mark, line ends of any kind, blank lines and quoted cells are fine; a quoted line break is not.
+    /// How the files are written and what their columns mean is as their operator has registered it. Without a registration each has a
+    /// header line with the plan's own names for the label and all features, in any order; further columns are ignored, and a
+    /// byte-order mark, line ends of any kind, blank lines and quoted cells are fine; a quoted line break is not.
     ///
     /// # Errors
     /// [`DatasetError`]: the first file that cannot be read, or the first row that does not fit, with how many there are of each kind.
-    pub fn load(path: &Path, data: &Data) -> Result<Self, DatasetError> {
-        Self::load_as(path, &Dialect::default(), data)
-    }
-
-    /// Reads files that are written in a registered dialect.
-    ///
-    /// # Errors
-    /// As [`Dataset::load`].
-    pub fn load_as(path: &Path, dialect: &Dialect, data: &Data) -> Result<Self, DatasetError> {
-        let mut table = Table::new(data);
-        table.append_all(path, dialect)?;
+    pub fn load(path: &Path, registration: Option<&Registration>, data: &Data) -> Result<Self, DatasetError> {
+        let mut table = Table::new(data).registered(registration);
+        table.append_all(path)?;
         table.finish()
     }
 
@@ -61,49 +54,13 @@ impl Dataset {
     /// # Errors
     /// [`DatasetError::TooManyRows`] alone: nothing of such a table may be used, since no part of it is a table of its own in which
     /// a row that comes changes nothing of the others.
-    pub fn load_leniently(path: &Path, data: &Data) -> Result<(Self, Misfits), DatasetError> {
-        Self::load_leniently_as(path, &Dialect::default(), data)
-    }
-
-    /// Reads leniently what is written in a registered dialect.
-    ///
-    /// # Errors
-    /// As [`Dataset::load_leniently`].
-    pub fn load_leniently_as(
+    pub fn load_leniently(
         path: &Path,
-        dialect: &Dialect,
-        data: &Data,
-    ) -> Result<(Self, Misfits), DatasetError> {
-        let mut table = Table::lenient(data);
-        table.append_all(path, dialect)?;
-        Ok(table.finish_lenient())
-    }
-
-    /// Reads files of which their operator has said how they are written and what their columns mean.
-    ///
-    /// # Errors
-    /// As [`Dataset::load`].
-    pub fn load_registered(
-        path: &Path,
-        registration: &Registration,
-        data: &Data,
-    ) -> Result<Self, DatasetError> {
-        let mut table = Table::new(data).registered(registration);
-        table.append_all(path, registration.dialect())?;
-        table.finish()
-    }
-
-    /// Reads registered files leniently.
-    ///
-    /// # Errors
-    /// As [`Dataset::load_leniently`].
-    pub fn load_registered_leniently(
-        path: &Path,
-        registration: &Registration,
+        registration: Option<&Registration>,
         data: &Data,
     ) -> Result<(Self, Misfits), DatasetError> {
         let mut table = Table::lenient(data).registered(registration);
-        table.append_all(path, registration.dialect())?;
+        table.append_all(path)?;
         Ok(table.finish_lenient())
     }
 

@@ -107,7 +107,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("silo-2.csv");
         write_silo(&path, 2, 5).unwrap();
-        let silo = Dataset::load(&path, &data_section([0.0, 1.0])).unwrap();
+        let silo = Dataset::load(&path, None, &data_section([0.0, 1.0])).unwrap();
         assert_eq!((silo.rows(), silo.columns(), silo.clipped_values()), (288, 64, 0));
         assert!(silo.features().iter().all(|value| (0.0..=1.0).contains(value)));
         assert_eq!(silo.labels()[0], 2, "the third training row is a two");

@@ -1,12 +1,13 @@
 //! Which files of a folder are read, and how they are opened.
 
+use std::borrow::Cow;
 use std::fs::{self, File, FileType};
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use readers::Records;
-use registration::{Compression, Dialect};
+use registration::{Compression, Dialect, Registration};
 
 use crate::error::DatasetError;
 use crate::remarks::Remarks;
@@ -16,6 +17,11 @@ const BESIDE: [&str; 2] = ["._", "~$"];
 
 /// Compared at once.
 const COMPARED_BYTES: u64 = 64 << 10;
+
+/// How files are written of which this is registered: without a registration, as plain ones are.
+pub(crate) fn dialect_of(registration: Option<&Registration>) -> Cow<'_, Dialect> {
+    registration.map_or_else(Cow::default, |registration| Cow::Borrowed(registration.dialect()))
+}
 
 /// The files that are read, in the order of their names.
 pub(crate) fn files(path: &Path, dialect: &Dialect) -> Result<Vec<PathBuf>, DatasetError> {

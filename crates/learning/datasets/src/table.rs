@@ -7,12 +7,12 @@ use std::path::Path;
 use params::Digest;
 use plan::{Cell, Data, Encoder, Unfit};
 use readers::{Cells, RecordFault, Records};
-use registration::{Dialect, Misread, Registration};
+use registration::{Misread, Registration};
 use sha2::{Digest as _, Sha256};
 
 use crate::dataset::Dataset;
 use crate::error::{DatasetError, shortened};
-use crate::files::{files_with_remarks, name, records};
+use crate::files::{dialect_of, files_with_remarks, name, records};
 use crate::header::Header;
 use crate::misfits::Misfits;
 use crate::remarks::Remarks;
@@ -93,18 +93,19 @@ impl<'a> Table<'a> {
         Self { lenient: true, ..Self::new(data) }
     }
 
-    /// A table whose files are registered.
-    pub(crate) fn registered(self, registration: &'a Registration) -> Self {
-        Self { registration: Some(registration), ..self }
+    /// A table of files of which this is registered.
+    pub(crate) fn registered(self, registration: Option<&'a Registration>) -> Self {
+        Self { registration, ..self }
     }
 
     /// Adds the rows of a file, or of every file of a folder.
-    pub(crate) fn append_all(&mut self, path: &Path, dialect: &Dialect) -> Result<(), DatasetError> {
-        let listed = files_with_remarks(path, dialect);
+    pub(crate) fn append_all(&mut self, path: &Path) -> Result<(), DatasetError> {
+        let dialect = dialect_of(self.registration);
+        let listed = files_with_remarks(path, &dialect);
         let (files, remarks) = self.counted(listed)?;
         self.dataset.remarks = remarks;
         for file in files {
-            self.append(&name(&file), &file, records(&file, dialect))?;
+            self.append(&name(&file), &file, records(&file, &dialect))?;
         }
         Ok(())
     }
@@ -318,6 +319,8 @@ fn hash_text(hasher: &mut Sha256, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use registration::Dialect;
+
     use super::*;
 
     fn data() -> Data {

@@ -6,7 +6,7 @@ use std::io::Write;
 use datasets::Dataset;
 use flate2::write::GzEncoder;
 use plan::{Data, Feature};
-use registration::{Compression, Dialect};
+use registration::{Compression, Dialect, Registration};
 
 const PLAIN: &str = "age,bp,chol,ill\n45,170,186,0\n70,169,153,1\n68,96,360,1\n";
 
@@ -21,22 +21,31 @@ fn data() -> Data {
     }
 }
 
-fn read(content: impl AsRef<[u8]>, dialect: &Dialect) -> Result<Dataset, String> {
+fn read(content: impl AsRef<[u8]>, registration: Option<&Registration>) -> Result<Dataset, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("silo.csv");
     fs::write(&path, content).unwrap();
-    Dataset::load_as(&path, dialect, &data()).map_err(|why| why.to_string())
+    Dataset::load(&path, registration, &data()).map_err(|why| why.to_string())
+}
+
+/// The plan's columns under their own names, in files that are written so.
+fn registered(dialect: &Dialect) -> Registration {
+    let dialect = toml::to_string(dialect).unwrap();
+    let numbers = "age = { type = \"number\" }\nbp = { type = \"number\" }\nchol = { type = \"number\" }";
+    let columns = format!("[columns]\n{numbers}\nill = {{ type = \"label\", classes = 2 }}\n");
+    Registration::from_toml(&format!("format = 1\n[dialect]\n{dialect}{columns}"))
+        .unwrap_or_else(|why| panic!("{why}"))
 }
 
 fn plain() -> Dataset {
-    read(PLAIN, &Dialect::default()).unwrap()
+    read(PLAIN, None).unwrap()
 }
 
 /// Refused as it stands, for this reason, and read as the plain table where this dialect is registered.
 fn assert_read_as(content: impl AsRef<[u8]>, dialect: &Dialect, refused: &str) {
-    let why = read(&content, &Dialect::default()).unwrap_err();
+    let why = read(&content, None).unwrap_err();
     assert!(why.contains(refused), "{why}");
-    assert_eq!(read(&content, dialect).unwrap().version(), plain().version(), "{refused}");
+    assert_eq!(read(&content, Some(&registered(dialect))).unwrap().version(), plain().version(), "{refused}");
 }
 
 #[test]
@@ -71,7 +80,7 @@ fn columns_have_names_by_position_where_there_is_no_header() {
 fn all_cells_that_do_not_fit_are_counted_by_column_in_one_message() {
     let content = format!("{PLAIN}55,176,?,1\n63,NA,,1\n72,103,201,\n?,NaN,?,9\n");
     assert_eq!(
-        read(content, &Dialect::default()).unwrap_err(),
+        read(content, None).unwrap_err(),
         "silo.csv, line 5, column chol: \"?\" is not a number; every feature must be a number, correct the file; in all 4 rows do \
          not fit: 1 rows: no class of the plan in column ill, the first in silo.csv, line 8; 1 rows: no label in column ill, the \
          first in silo.csv, line 7; 1 rows: no value in column chol, the first in silo.csv, line 6; 1 rows: not a number in column \
@@ -101,18 +110,18 @@ fn columns_that_nobody_asks_for_may_have_any_name_and_none() {
     ] {
         let (_, rows) = PLAIN.split_once('\n').unwrap();
         let rows: String = rows.lines().map(|row| format!("{before}{row}{after}\n")).collect();
-        let table = read(format!("{header}\n{rows}"), &Dialect::default()).unwrap();
+        let table = read(format!("{header}\n{rows}"), None).unwrap();
         assert_eq!(table.version(), plain().version(), "{header}");
         assert!(table.remarks().is_empty());
     }
-    let why = read("age,bp,chol,ill,age\n1,2,3,0,4\n", &Dialect::default()).unwrap_err();
+    let why = read("age,bp,chol,ill,age\n1,2,3,0,4\n", None).unwrap_err();
     assert_eq!(why, "silo.csv: the header names column age twice; remove or rename one of them");
 }
 
 #[test]
 fn records_in_which_nothing_stands_are_passed_over_and_said() {
     for end in [",,,\n", "   \n", "\x1a", "\t\n,,,,,,\n"] {
-        let table = read(format!("{PLAIN}{end}"), &Dialect::default()).unwrap();
+        let table = read(format!("{PLAIN}{end}"), None).unwrap();
         assert_eq!(table.version(), plain().version(), "{end:?}");
         let count = end.trim_end_matches('\n').split('\n').count();
         assert_eq!(
@@ -120,7 +129,7 @@ fn records_in_which_nothing_stands_are_passed_over_and_said() {
             format!("{count} records in which nothing stands were passed over")
         );
     }
-    let why = read(format!("{PLAIN}{}", "\0".repeat(50)), &Dialect::default()).unwrap_err();
+    let why = read(format!("{PLAIN}{}", "\0".repeat(50)), None).unwrap_err();
     assert_eq!(why, "silo.csv, line 5: the record has 1 cells, and there are 4 columns; correct the record");
 }
 
@@ -160,23 +169,23 @@ fn an_encoding_and_a_packing_are_named_and_read_where_they_are_registered() {
         (b"\x89PNG\r\n\x1a\n", "a PNG image"),
         (b"@relation heart\n@attribute age numeric\n@data\n45,1\n", "ARFF"),
     ] {
-        let why = read(content, &Dialect::default()).unwrap_err();
+        let why = read(content, None).unwrap_err();
         assert!(why.contains(&format!("the file looks like {what}")), "{why}");
     }
 }
 
 #[test]
 fn a_lone_carriage_return_ends_a_line_and_no_message_holds_one() {
-    assert_eq!(read(PLAIN.replace('\n', "\r"), &Dialect::default()).unwrap().version(), plain().version());
+    assert_eq!(read(PLAIN.replace('\n', "\r"), None).unwrap().version(), plain().version());
     for content in ["a\u{7},b\rc\u{202e}d,e\r", "age,bp,chol,ill\r\u{7}\u{1b}[2J,1,2,0\r"] {
-        let why = read(content, &Dialect::default()).unwrap_err();
+        let why = read(content, None).unwrap_err();
         assert!(why.chars().all(identity::is_printable), "{why:?}");
     }
 }
 
 #[test]
 fn a_number_with_separators_of_thousands_is_no_number() {
-    let why = |cell: &str| read(format!("{PLAIN}75,155,{cell},1\n"), &Dialect::default()).unwrap_err();
+    let why = |cell: &str| read(format!("{PLAIN}75,155,{cell},1\n"), None).unwrap_err();
     assert!(why("\"1,234\"").starts_with("silo.csv, line 5, column chol: \"1,234\" is not a number"));
     assert!(why("1,234").starts_with("silo.csv, line 5: the record has 5 cells, and there are 4 columns"));
 }
@@ -202,20 +211,20 @@ fn the_nearest_column_is_named_where_one_is_missing() {
     ] {
         let content = PLAIN.replace("age,bp,chol,ill", header);
         assert_eq!(
-            read(content, &Dialect::default()).unwrap_err(),
+            read(content, None).unwrap_err(),
             format!(
                 "silo.csv: the header (line 1, 4 names) has no column {column}, which the plan asks for; the nearest is {near}: rename it"
             )
         );
     }
-    let table = read(PLAIN.replace("age", "age\u{a0} "), &Dialect::default()).unwrap();
+    let table = read(PLAIN.replace("age", "age\u{a0} "), None).unwrap();
     assert_eq!(table.version(), plain().version());
 }
 
 #[test]
 fn cells_outside_the_ranges_are_said_by_column() {
     let content = PLAIN.replace("186", "4.81").replace("153", "3.96").replace("360", "9.31");
-    let table = read(content, &Dialect::default()).unwrap();
+    let table = read(content, None).unwrap();
     assert_eq!(table.clipped_values(), 3);
     assert_eq!(
         table.remarks().to_string(),
@@ -235,7 +244,7 @@ fn what_a_system_puts_beside_files_is_left_out_and_a_copy_is_said() {
     ] {
         fs::write(folder.path().join(name), content).unwrap();
     }
-    let table = Dataset::load(folder.path(), &data()).unwrap();
+    let table = Dataset::load(folder.path(), None, &data()).unwrap();
     assert_eq!(table.rows(), 6);
     assert_eq!(
         table.remarks().to_string(),
@@ -243,12 +252,12 @@ fn what_a_system_puts_beside_files_is_left_out_and_a_copy_is_said() {
          operating system or a program made it, and it is no table; data.csv is the same as data (1).csv, and each of its records \
          counts twice: remove one of them"
     );
-    let (lenient, misfits) = Dataset::load_leniently(folder.path(), &data()).unwrap();
+    let (lenient, misfits) = Dataset::load_leniently(folder.path(), None, &data()).unwrap();
     assert!(misfits.is_empty() && lenient.version() == table.version());
     fs::write(folder.path().join("data (1).csv"), PLAIN.replace("45", "46")).unwrap();
     fs::remove_file(folder.path().join("._data.csv")).unwrap();
     fs::remove_file(folder.path().join("~$data.csv")).unwrap();
-    assert!(Dataset::load(folder.path(), &data()).unwrap().remarks().is_empty());
+    assert!(Dataset::load(folder.path(), None, &data()).unwrap().remarks().is_empty());
 }
 
 #[test]
@@ -258,9 +267,12 @@ fn a_folder_of_packed_files_is_read_where_that_is_registered() {
     gzip.write_all(PLAIN.as_bytes()).unwrap();
     fs::write(folder.path().join("silo.CSV.gz"), gzip.finish().unwrap()).unwrap();
     let packed = Dialect { compression: Compression::Gzip, ..Dialect::default() };
-    assert_eq!(Dataset::load_as(folder.path(), &packed, &data()).unwrap().version(), plain().version());
+    assert_eq!(
+        Dataset::load(folder.path(), Some(&registered(&packed)), &data()).unwrap().version(),
+        plain().version()
+    );
     assert!(
-        Dataset::load(folder.path(), &data())
+        Dataset::load(folder.path(), None, &data())
             .unwrap_err()
             .to_string()
             .contains("holds no file that ends in .csv")

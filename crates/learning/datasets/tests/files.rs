@@ -39,7 +39,7 @@ impl Silo {
     }
 
     fn load(&self, name: &str) -> Result<Dataset, DatasetError> {
-        Dataset::load(&self.path(name), &data())
+        Dataset::load(&self.path(name), None, &data())
     }
 }
 
@@ -84,7 +84,7 @@ fn a_folder_is_read_in_the_order_of_names_each_file_by_its_own_header() {
         .with("b.CSV", "class,width,height\n2,2,1\n")
         .with("a.csv", "height,width,class\n3,4,1\n")
         .with("notes.txt", "not a table");
-    let folder = Dataset::load(silo.folder.path(), &data()).unwrap();
+    let folder = Dataset::load(silo.folder.path(), None, &data()).unwrap();
     assert_eq!(folder.labels(), [1, 2]);
     assert_eq!(folder.features(), [0.3, 0.4, 0.1, 0.2]);
     assert_eq!(folder.version(), loaded("height,width,class\n3,4,1\n1,2,2\n").version());
@@ -136,7 +136,7 @@ fn the_version_is_what_it_was_for_every_way_of_writing_the_same_rows() {
 fn a_row_that_does_not_fit_has_its_place_in_the_version_as_it_had() {
     let rows = "1,2,0\n,2,0\n1,x,0\n1,inf,0\n1,2,9\n1,2\n\"1,2,0\n,,\n  \n\x1a\n3,4,1\n";
     let silo = Silo::new().with("silo.csv", format!("height,width,class\n{rows}"));
-    let (table, misfits) = Dataset::load_leniently(&silo.path("silo.csv"), &data()).unwrap();
+    let (table, misfits) = Dataset::load_leniently(&silo.path("silo.csv"), None, &data()).unwrap();
     assert_eq!((table.rows(), misfits.rows()), (11, 9));
     let mut expected = vec![None; 11];
     (expected[0], expected[10]) = (Some((0, &[1.0, 2.0][..])), Some((1, &[3.0, 4.0][..])));
@@ -163,10 +163,10 @@ fn the_version_names_numbers_labels_and_order_and_not_their_scaling() {
 
     let silo = Silo::new().with("silo.csv", "height,width,class\n1,2,0\n3,4,2\n");
     let scaled = Data { scaled_to: [-1.0, 1.0], ..data() };
-    assert_eq!(Dataset::load(&silo.path("silo.csv"), &scaled).unwrap().version(), base);
+    assert_eq!(Dataset::load(&silo.path("silo.csv"), None, &scaled).unwrap().version(), base);
     let mut renamed = data();
     renamed.features.swap(0, 1);
-    assert_ne!(Dataset::load(&silo.path("silo.csv"), &renamed).unwrap().version(), base);
+    assert_ne!(Dataset::load(&silo.path("silo.csv"), None, &renamed).unwrap().version(), base);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_missing_path_is_named() {
 fn an_entry_of_a_folder_that_cannot_be_read_as_a_file_is_named() {
     let silo = Silo::new();
     fs::create_dir(silo.path("folder.csv")).unwrap();
-    let error = Dataset::load(silo.folder.path(), &data()).unwrap_err().to_string();
+    let error = Dataset::load(silo.folder.path(), None, &data()).unwrap_err().to_string();
     let path = silo.path("folder.csv");
     assert!(error.starts_with(&format!("{}: cannot be read (", path.display())), "{error}");
 }
@@ -213,7 +213,7 @@ fn what_is_no_file_is_named_and_not_opened() {
         assert_eq!(datasets::check(&path, None).unwrap_err().to_string(), why);
     }
     let silo = silo.with("silo.csv", "height,width,class\n1,2,0\n");
-    let (read, misfits) = Dataset::load_leniently(silo.folder.path(), &data()).unwrap();
+    let (read, misfits) = Dataset::load_leniently(silo.folder.path(), None, &data()).unwrap();
     assert_eq!(read.rows(), 1);
     assert_eq!(misfits.to_string().matches("put a regular file in its place").count(), 3, "{misfits}");
 }
@@ -250,7 +250,7 @@ fn whoever_may_not_see_the_data_hears_of_place_kind_and_remedy_and_not_a_cells_t
 fn a_folder_without_tables_is_named() {
     let silo = Silo::new().with("data.parquet", "PAR1");
     assert_eq!(
-        Dataset::load(silo.folder.path(), &data()).unwrap_err().to_string(),
+        Dataset::load(silo.folder.path(), None, &data()).unwrap_err().to_string(),
         format!(
             "{}: the folder holds no file that ends in .csv; put the silo's files there",
             silo.folder.path().display()
@@ -370,7 +370,7 @@ fn the_file_of_a_folder_that_is_wrong_is_the_one_named() {
         .with("silo-1.csv", "height,width,class\n1,2,0\n")
         .with("silo-2.csv", "height,width,class\n1,2,0\n1,x1,0\n");
     assert_eq!(
-        Dataset::load(silo.folder.path(), &data()).unwrap_err().to_string(),
+        Dataset::load(silo.folder.path(), None, &data()).unwrap_err().to_string(),
         "silo-2.csv, line 3, column width: \"x1\" is not a number; every feature must be a number, correct the file"
     );
 }

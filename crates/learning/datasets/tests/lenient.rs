@@ -19,7 +19,7 @@ fn data() -> Data {
 fn load(content: impl AsRef<[u8]>) -> (Dataset, Misfits) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("silo.csv"), content).unwrap();
-    Dataset::load_leniently(&folder.path().join("silo.csv"), &data()).unwrap()
+    Dataset::load_leniently(&folder.path().join("silo.csv"), None, &data()).unwrap()
 }
 
 /// A table whose middle row is this.
@@ -116,7 +116,7 @@ fn what_is_wrong_with_a_table_as_a_whole_makes_it_empty_and_is_reported() {
     for (path, reported) in
         [(folder.path().join("none.csv"), "cannot be read"), (folder.path().into(), "holds no file")]
     {
-        let (table, misfits) = Dataset::load_leniently(&path, &data()).unwrap();
+        let (table, misfits) = Dataset::load_leniently(&path, None, &data()).unwrap();
         assert!(table.rows() == 0 && misfits.to_string().contains(reported), "{misfits}");
     }
 }
@@ -132,7 +132,7 @@ fn a_file_of_a_folder_that_cannot_be_used_takes_no_row_of_the_others_with_it() {
         fs::write(folder.path().join(name), content).unwrap();
     }
     fs::create_dir(folder.path().join("d.csv")).unwrap();
-    let (table, misfits) = Dataset::load_leniently(folder.path(), &data()).unwrap();
+    let (table, misfits) = Dataset::load_leniently(folder.path(), None, &data()).unwrap();
     assert_eq!((table.rows(), misfits.rows()), (3, 1));
     assert_eq!((table.fits(0), table.fits(1), table.fits(2)), (true, false, true));
     let reported = misfits.to_string();

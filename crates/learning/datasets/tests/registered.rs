@@ -47,7 +47,7 @@ fn the_same_rows_in_another_dialect_with_other_names_units_and_labels_are_the_sa
         ),
     ] {
         let path = written(folder.path(), text);
-        let read = Dataset::load_registered(&path, &registration(columns), &data()).unwrap();
+        let read = Dataset::load(&path, Some(&registration(columns)), &data()).unwrap();
         assert_eq!((read.version(), read.features()), (plain.version(), plain.features()), "{text}");
     }
 }
@@ -62,7 +62,7 @@ fn what_is_not_known_or_not_registered_contributes_nothing_and_never_another_val
         folder.path(),
         "age,chol,ill\n45,200,no\n45,0,no\n45,0.0,no\n?,200,no\n45,200,?\n450,200,no\n45,200,perhaps\n45,\"1,5\",no\n70,1,yes\n",
     );
-    let (read, misfits) = Dataset::load_registered_leniently(&path, &registration(MARKED), &data()).unwrap();
+    let (read, misfits) = Dataset::load_leniently(&path, Some(&registration(MARKED)), &data()).unwrap();
     let fits: Vec<bool> = (0..read.rows()).map(|row| read.fits(row)).collect();
     assert_eq!(fits, [true, false, false, false, false, false, false, false, true]);
     let said = misfits.to_string();
@@ -77,7 +77,7 @@ fn what_is_not_known_or_not_registered_contributes_nothing_and_never_another_val
         assert!(said.contains(part), "no {part:?} in {said}");
     }
     assert!(!said.contains("perhaps"), "{said}");
-    let why = Dataset::load_registered(&path, &registration(MARKED), &data()).unwrap_err();
+    let why = Dataset::load(&path, Some(&registration(MARKED)), &data()).unwrap_err();
     assert!(!why.without_cells().contains("450"), "{}", why.without_cells());
 }
 
@@ -86,7 +86,7 @@ fn adding_a_row_of_any_kind_moves_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let read = |text: &str| {
         let path = written(folder.path(), text);
-        Dataset::load_registered_leniently(&path, &registration(MARKED), &data()).unwrap().0
+        Dataset::load_leniently(&path, Some(&registration(MARKED)), &data()).unwrap().0
     };
     let without = read("age,chol,ill\n45,200,no\n70,1,yes\n");
     for row in ["?,1,no", "1,x,no", "1,0,no", "1,1,maybe", "1", "\"1,1,no", "999,1,no"] {
@@ -104,10 +104,10 @@ fn a_column_that_is_not_registered_or_not_there_is_named() {
     let columns = "[columns]\nage = { type = \"number\" }\nchol = { from = \"Chol\", type = \"number\" }\n\
                    ill = { type = \"label\", classes = 2 }\n";
     let all = registration(columns);
-    let why = Dataset::load_registered(&path, &all, &data()).unwrap_err().to_string();
+    let why = Dataset::load(&path, Some(&all), &data()).unwrap_err().to_string();
     assert!(why.contains("has no column Chol") && why.contains("nearest is \"chol\""), "{why}");
     let none =
         registration("[columns]\nage = { type = \"number\" }\nill = { type = \"label\", classes = 2 }\n");
-    let why = Dataset::load_registered(&path, &none, &data()).unwrap_err().to_string();
+    let why = Dataset::load(&path, Some(&none), &data()).unwrap_err().to_string();
     assert!(why.starts_with("the registration has no column chol"), "{why}");
 }

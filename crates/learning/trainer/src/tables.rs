@@ -68,10 +68,10 @@ impl Tables {
         // One table at a time is in memory.
         self.held = None;
         let (data, misfits) = if plan.promises() {
-            let (data, misfits) = Dataset::load_leniently(&self.path, &plan.data)?;
+            let (data, misfits) = Dataset::load_leniently(&self.path, None, &plan.data)?;
             (data, (!misfits.is_empty()).then(|| misfits.to_string()))
         } else {
-            (Dataset::load(&self.path, &plan.data)?, None)
+            (Dataset::load(&self.path, None, &plan.data)?, None)
         };
         let remarks = remarks(plan, &data);
         let empty = !(0..data.rows()).any(|row| data.fits(row));
