@@ -12,8 +12,9 @@ use sandbox::Demand;
 use secagg::ClientId;
 use tonic::codegen::http::Uri;
 use vault::Vault;
+use workshop::TrainerConfig;
 
-use crate::trainer_program::{MEMORY_MB_MIN, TrainerConfig, Trains};
+use crate::trainer_program::Trains;
 use crate::transport::{Tls, Transport};
 
 mod ledger_table;
@@ -119,11 +120,7 @@ impl Config {
         self.check_coordinator(&mut problems);
         self.check_policy(&mut problems);
         self.ledger.check(&self, &mut problems);
-        problems.require(
-            self.trainer.memory_mb.is_none_or(|most| (MEMORY_MB_MIN..1 << 40).contains(&most)),
-            "trainer.memory_mb",
-            || format!("must be {MEMORY_MB_MIN} or more, which a trainer takes to begin: the table and the model need theirs beside; leave it out where there is no bound"),
-        );
+        self.trainer.check(&mut problems);
         let Some(Opened { vault, roster, key }) = self.shared().open(&mut problems) else {
             return Err(problems);
         };

@@ -66,7 +66,6 @@ use link::Link;
 use offers::Offers;
 use patience::Patience;
 use policy_file::PolicyFile;
-pub use trainer_program::TrainerConfig;
 use training::Workshop;
 pub use transport::Tls;
 use watchman::Watchman;
@@ -226,8 +225,7 @@ impl RunError {
 pub fn main_with(args: Args, trainer: Option<&str>) -> ExitCode {
     // Whatever was open as this process began leads past what it gives up later.
     let closed = sandbox::close_descriptors().map_err(|why| why.to_string());
-    let program = match closed.and_then(|()| trainer_program::program(trainer).map_err(|why| why.to_string()))
-    {
+    let program = match closed.and_then(|()| workshop::program(trainer).map_err(|why| why.to_string())) {
         Ok(program) => program,
         Err(why) => {
             eprintln!("error: {why}");
@@ -322,7 +320,7 @@ impl Daemon for Loaded {
 
 impl Loaded {
     fn program(&self) -> std::io::Result<Program> {
-        self.trains.program.clone().map_or_else(|| trainer_program::program(None), Ok)
+        self.trains.program.clone().map_or_else(|| workshop::program(None), Ok)
     }
 
     /// What the ledger has of sums without noise that the policy does not accept. A ledger that cannot be read stops the daemon when it

@@ -1,33 +1,13 @@
-//! The program that a silo's trainers are, and how it is started beside the daemon.
+//! What trains for a silo's daemon, as its configuration says.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use sandbox::{Demand, Level};
-use serde::Deserialize;
-use spawner::{Program, Settings, SpawnError, Spawner};
+use spawner::{Program, SpawnError, Spawner};
+use workshop::TrainerCommand;
 
 use crate::Config;
-
-/// Trainers that were not ended yet: one that trains, one that reads, and those that are just being ended.
-const TRAINERS_MAX: usize = 8;
-/// What a trainer needs to begin, in mebibytes.
-pub(crate) const MEMORY_MB_MIN: u64 = 64;
-/// The program that plays both roles, beside the daemon's own.
-const PROGRAM: &str = "folkmoot-trainer";
-
-/// The table `[trainer]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainerConfig {
-    /// The program, where it is not `folkmoot-trainer` beside the daemon's.
-    #[serde(default)]
-    pub program: Option<PathBuf>,
-    /// The most memory that it may use, in mebibytes.
-    #[serde(default)]
-    pub memory_mb: Option<u64>,
-}
 
 /// What trains for a daemon.
 #[derive(Default)]
@@ -38,15 +18,6 @@ pub(crate) struct Trains {
     pub(crate) spawner: Option<Arc<Spawner>>,
     /// What held the first one.
     pub(crate) level: Option<Level>,
-}
-
-/// This process's program where it plays the trainer too, by this subcommand; else the one beside it.
-pub(crate) fn program(subcommand: Option<&str>) -> io::Result<Program> {
-    let path = std::env::current_exe()?;
-    Ok(match subcommand {
-        Some(subcommand) => Program { path, first: vec![subcommand.into()] },
-        None => Program { path: path.with_file_name(PROGRAM), first: Vec::new() },
-    })
 }
 
 impl Config {
@@ -76,31 +47,13 @@ impl Config {
         problem.map_err(|why| why.to_string())?.map_or(Ok(()), Err)
     }
 
-    /// Starts what starts trainers. With a configuration they train for plans that the policy in it allows, and it is read for this process
-    /// too; without one they describe the files to the operator.
+    /// Starts what starts trainers, which train by the policy in a configuration, or describe the files without one.
     pub(crate) fn spawner(
         &self,
         program: &Program,
         configuration: Option<&Path>,
     ) -> Result<Spawner, SpawnError> {
-        let program = match &self.trainer.program {
-            Some(path) => Program { path: path.clone(), first: Vec::new() },
-            None => program.clone(),
-        };
-        let mut words = vec!["--data".into(), self.data.clone().into_os_string()];
-        words.extend(["--sandbox".into(), self.demand().name().into()]);
-        if let Some(mebibytes) = self.trainer.memory_mb {
-            words.extend(["--memory-mb".into(), mebibytes.to_string().into()]);
-        }
-        let role = match configuration {
-            Some(file) => {
-                words.extend(["--configuration".into(), file.into()]);
-                "train"
-            }
-            None => "describe",
-        };
-        let (trainer, configuration) = (program.command(role, words), configuration.map(Path::to_owned));
-        let (trainers_max, demand) = (TRAINERS_MAX, self.demand());
-        Spawner::start(&program, &Settings { trainer, configuration, trainers_max, demand })
+        let (trainer, data) = (&self.trainer, self.data.as_path());
+        TrainerCommand { program, trainer, data, demand: self.demand() }.start(configuration)
     }
 }

@@ -148,7 +148,7 @@ impl Federation {
             proxy_auth_file: None,
             tells_data_version: true,
             sandbox: None,
-            trainer: client::TrainerConfig::default(),
+            trainer: Default::default(),
             ledger: client::LedgerConfig::default(),
             log: "info".into(),
             log_json: false,
