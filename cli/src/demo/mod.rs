@@ -8,7 +8,6 @@
 
 mod mode;
 mod progress;
-mod text;
 
 use std::io;
 use std::num::TryFromIntError;
@@ -207,7 +206,7 @@ impl Demo<'_> {
             data.display(),
             checkpoint::public_key_text(&self.folder.coordinator_key())
         );
-        self.progress.say(text::of(&summary, self.plan, &check).trim_end());
+        self.progress.say(demo::summary_text(&summary, self.plan, &check).trim_end());
         if self.args.keep {
             self.progress.say(&format!("kept          {}", self.folder.path().display()));
         }

@@ -2,7 +2,7 @@
 //!
 //! Owns: a plan over handwritten digits for each privacy mode ([`demo_plan`]), a folder with everything that the daemons
 //! need to run it ([`DemoFolder`]), the child processes, which are the running program in its other roles ([`Processes`]), and a
-//! run to its end, each published version judged on rows that no silo has ([`run()`], [`Summary`]), or to where a signal stops it
+//! run to its end, each published version judged on rows that no silo has ([`run()`], [`Summary`], [`summary_text`]), or to where a signal stops it
 //! ([`StopSignals`]). Does not: check the chain that is left in the folder, or print anything.
 //!
 //! ```text
@@ -30,6 +30,7 @@ mod run;
 pub mod samples;
 mod stopped;
 mod summary;
+mod text;
 
 pub use error::DemoRunError;
 pub use folder::{DemoFolder, DemoFolderError};
@@ -40,3 +41,4 @@ pub use processes::Processes;
 pub use run::{Audience, run};
 pub use stopped::{StopSignals, StoppedError};
 pub use summary::{DemoEnd, Summary};
+pub use text::summary_text;

@@ -1,10 +1,12 @@
 //! What a demonstration has shown, as a text to read aloud.
 
-use demo::{HONEST_MIN, Summary};
 use plan::{Plan, PrivacyMode};
 
-/// For people; `check` is the command that verifies the chain.
-pub(super) fn of(summary: &Summary, plan: &Plan, check: &str) -> String {
+use crate::plan::HONEST_MIN;
+use crate::summary::Summary;
+
+/// What a run of this plan has shown, for people; `check` is the command that verifies the chain.
+pub fn summary_text(summary: &Summary, plan: &Plan, check: &str) -> String {
     let mode = plan.mode();
     let model = if plan.model.hidden.is_empty() { "a softmax regression" } else { "a neural network" };
     let parameters = plan.architecture().parameter_count();
@@ -95,10 +97,11 @@ fn seen(mode: PrivacyMode) -> &'static str {
 mod tests {
     use std::path::Path;
 
-    use demo::samples::version;
-    use demo::{DemoEnd, EvaluatedVersion, demo_plan};
-
     use super::*;
+    use crate::follow::EvaluatedVersion;
+    use crate::plan::demo_plan;
+    use crate::samples::version;
+    use crate::summary::DemoEnd;
 
     fn summary(last: EvaluatedVersion) -> Summary {
         let ending = DemoEnd {
@@ -113,7 +116,7 @@ mod tests {
     #[test]
     fn the_text_says_what_a_newcomer_must_know() {
         let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
-        let text = of(&summary(version(1, &[1, 2, 3, 4, 5])), &plan, "folkmoot verify /m");
+        let text = summary_text(&summary(version(1, &[1, 2, 3, 4, 5])), &plan, "folkmoot verify /m");
         for part in [
             "softmax regression",
             "1438 rows",
@@ -137,6 +140,6 @@ mod tests {
         last.manifest.privacy.epsilon = None;
         last.manifest.privacy.delta = None;
         let plan = demo_plan(PrivacyMode::Fedavg, 5, None, None).unwrap();
-        assert!(of(&summary(last), &plan, "").contains("NO differential privacy"));
+        assert!(summary_text(&summary(last), &plan, "").contains("NO differential privacy"));
     }
 }
