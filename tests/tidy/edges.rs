@@ -167,7 +167,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("forecast", &["accounting", "optim", "params", "plan", "secagg"]),
     ("founding", &["attest", "identity", "pki", "vault"]),
     ("identity", &["params", "secagg"]),
-    ("inspect", &["readers", "registration"]),
+    ("inspect", &["datasets", "identity", "plan", "readers", "registration"]),
     ("ledger", &["accounting", "identity", "params", "vault"]),
     ("messages", &["checkpoint", "identity", "params", "plan", "secagg"]),
     (

@@ -75,6 +75,7 @@ const INSIDE: &[(&str, &str, &str)] = &[
         "who is in the next cohort depends on what was complained of and spoiled before",
     ),
     ("datasets", "readers", "a table is made of the records of files"),
+    ("inspect", "datasets", "it looks at the files that a table would be made of"),
     ("inspect", "readers", "a proposal is tried on the whole file by what will read it"),
     ("train", "datasets", "training reads the tables that datasets parsed"),
     ("train", "trainer", "burn is one way to train of several"),

@@ -28,11 +28,11 @@ pub(crate) fn files(path: &Path, dialect: &Dialect) -> Result<Vec<PathBuf>, Data
     listed(path, dialect).map(|(files, _)| files)
 }
 
-/// The files that are read, and what the operator should look at among them.
-pub(crate) fn files_with_remarks(
-    path: &Path,
-    dialect: &Dialect,
-) -> Result<(Vec<PathBuf>, Remarks), DatasetError> {
+/// The files that are read, in the order of their names, and what the operator should look at among them.
+///
+/// # Errors
+/// [`DatasetError`]: a path that cannot be listed, or a folder without tables.
+pub fn files_with_remarks(path: &Path, dialect: &Dialect) -> Result<(Vec<PathBuf>, Remarks), DatasetError> {
     let (files, left_out) = listed(path, dialect)?;
     let twice = twice(&files);
     Ok((files, Remarks::of_files(left_out, twice)))
@@ -52,8 +52,8 @@ pub(crate) fn open(path: &Path) -> Result<File, DatasetError> {
     File::open(path).map_err(unreadable(path))
 }
 
-/// How messages name a file.
-pub(crate) fn name(path: &Path) -> String {
+/// How messages name a file: without its folder, and safe to show.
+pub fn name(path: &Path) -> String {
     identity::printable(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
 }
 

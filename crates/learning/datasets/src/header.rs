@@ -118,12 +118,13 @@ fn remedy<'a, R: Read>(records: &Records<R>, wanted: impl Iterator<Item = &'a st
 
 /// The name that is the wanted one but for case, spaces and what stands in brackets.
 fn near<R: Read>(records: &Records<R>, column: &str) -> Option<String> {
-    let found = records.names().iter().find(|name| bare(name) == bare(column));
+    let found = records.names().iter().find(|name| bare_name(name) == bare_name(column));
     found.filter(|_| records.resembles().is_none()).map(|name| shortened(name))
 }
 
-/// A name without what people write differently: case, spaces and marks between words, a unit in brackets.
-fn bare(name: &str) -> String {
+/// A name without what people write differently: case, spaces and marks between words, a unit in brackets. Two columns whose bare
+/// names are one are most likely meant to be one.
+pub fn bare_name(name: &str) -> String {
     let before_unit = match name.find(['(', '[']) {
         Some(at) if at > 0 => name.split_at(at).0,
         _ => name,
@@ -138,9 +139,9 @@ mod tests {
     #[test]
     fn a_name_is_near_another_that_differs_in_how_it_is_written() {
         for name in ["Age", "age (years)", " age ", "a g e", "AGE[y]", "\u{feff}age", "age\u{a0}"] {
-            assert_eq!(bare(name), "age", "{name}");
+            assert_eq!(bare_name(name), "age", "{name}");
         }
-        assert_eq!(bare("Capital-Gain"), bare("capital_gain"));
-        assert_ne!(bare("(age)"), bare("(sex)"));
+        assert_eq!(bare_name("Capital-Gain"), bare_name("capital_gain"));
+        assert_ne!(bare_name("(age)"), bare_name("(sex)"));
     }
 }

@@ -43,6 +43,8 @@ mod table;
 
 pub use dataset::Dataset;
 pub use error::DatasetError;
+pub use files::{files_with_remarks, name as file_name};
+pub use header::bare_name;
 pub use misfits::Misfits;
 pub use remarks::Remarks;
 pub use schema::{DataProblem, SchemaError, check, schema_of};

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use registration::{DateForm, Marks, number};
 
+use crate::words::Asked;
+
 /// What usually means "not known", in any column.
 const MISSING: [&str; 11] = ["?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "NN", "k.A."];
 /// What does among numbers: in texts it may be a value.
 const MISSING_AMONG_NUMBERS: [&str; 8] = ["-", "--", ".", "none", "None", "unknown", "missing", "n.d."];
 /// A column with more different cells holds no categories.
 pub(crate) const VALUES_MAX: usize = 100;
+/// A longer cell is no category.
+const VALUE_BYTES_MAX: usize = 128;
 
 /// The cells of one column, counted.
 pub(crate) struct Counted {
@@ -40,6 +44,28 @@ pub(crate) enum Holds {
     Nothing,
 }
 
+impl Holds {
+    /// What it is, where a plan asks for something else.
+    pub(crate) fn but_for(&self, asked: Asked) -> Option<&'static str> {
+        let is = match self {
+            Self::Numbers => "numbers",
+            Self::Classes { .. } => "the numbers of classes",
+            Self::Categories(_) | Self::Texts => "texts",
+            Self::Dates(_) => "days",
+            Self::Nothing => "no cell that is known",
+        };
+        let is_asked = matches!(
+            (asked, self),
+            (Asked::Nothing | Asked::Label, _)
+                | (Asked::Number, Self::Numbers)
+                | (Asked::Classes(_), Self::Classes { .. })
+                | (Asked::Text, Self::Categories(_) | Self::Texts)
+                | (Asked::Day, Self::Dates(_))
+        );
+        (!is_asked).then_some(is)
+    }
+}
+
 impl Counted {
     pub(crate) fn new(marks: Marks, values_max: usize) -> Self {
         let (values, dates) = (BTreeMap::new(), [0; DateForm::ALL.len()]);
@@ -51,20 +77,20 @@ impl Counted {
             return;
         }
         self.rows += 1;
-        match number(cell, self.marks).filter(|number| number.is_finite()) {
-            Some(number) => {
-                self.numbers += 1;
-                self.whole &= number.fract() == 0.0;
-            }
-            None => {
-                for ((_, form), count) in DateForm::ALL.iter().zip(&mut self.dates) {
-                    *count += u64::from(form.iso(cell).is_some_and(|day| is_possible(&day)));
-                }
+        let read = number(cell, self.marks).filter(|number| number.is_finite());
+        if let Some(number) = read {
+            self.numbers += 1;
+            self.whole &= number.fract() == 0.0;
+        }
+        for ((_, form), count) in DateForm::ALL.iter().zip(&mut self.dates) {
+            // Of the forms of days, one alone is a number too.
+            if read.is_none() || *form == DateForm::Digits {
+                *count += u64::from(form.iso(cell).is_some_and(|day| is_possible(&day)));
             }
         }
         if let Some(count) = self.values.get_mut(cell) {
             *count += 1;
-        } else if self.values.len() < self.values_max {
+        } else if self.values.len() < self.values_max && cell.len() <= VALUE_BYTES_MAX {
             self.values.insert(cell.to_owned(), 1);
         } else {
             self.too_many = true;
@@ -80,8 +106,8 @@ impl Counted {
         often.filter(|mark| are_numbers || MISSING.contains(mark)).copied().collect()
     }
 
-    /// What the other cells are. A label's numbers are classes.
-    pub(crate) fn holds(&self, is_label: bool) -> Holds {
+    /// What the other cells are: a label's numbers are classes, and numbers that a plan takes for texts are categories.
+    pub(crate) fn holds(&self, asked: Asked) -> Holds {
         let missing = self.missing();
         let unknown: u64 = missing.iter().filter_map(|mark| self.values.get(*mark)).sum();
         let known = self.rows - unknown;
@@ -89,16 +115,23 @@ impl Counted {
         if known == 0 {
             return Holds::Nothing;
         }
+        let are_numbers = self.numbers == known;
         let date = DateForm::ALL.iter().zip(self.dates).find(|(_, count)| *count == known);
-        if let Some(((name, _), _)) = date {
+        // A day without marks is a number too.
+        if let Some(((name, _), _)) = date.filter(|_| !are_numbers || asked != Asked::Number) {
             return Holds::Dates(name);
         }
-        if self.numbers == known {
-            let classes = (is_label && self.whole && !self.too_many).then(|| self.classes()).flatten();
-            return match classes {
-                Some((first, count)) => Holds::Classes { first, count },
-                None if is_label && !self.too_many => Holds::Categories(values().cloned().collect()),
-                None => Holds::Numbers,
+        if are_numbers {
+            let classes = (self.whole && !self.too_many).then(|| self.classes()).flatten();
+            return match (asked, classes) {
+                (Asked::Classes(count), classes) => {
+                    Holds::Classes { first: classes.map_or(0, |(first, _)| first), count }
+                }
+                (Asked::Label, Some((first, count))) => Holds::Classes { first, count },
+                (Asked::Label | Asked::Text, _) if !self.too_many => {
+                    Holds::Categories(values().cloned().collect())
+                }
+                _ => Holds::Numbers,
             };
         }
         if self.too_many || (known > 20 && values().count() as u64 * 2 > known) {
@@ -145,22 +178,39 @@ mod tests {
     #[test]
     fn a_column_holds_what_all_its_known_cells_are() {
         let numbers = counted(&["1", "2.5", "?", "", "-"]);
-        assert_eq!((numbers.holds(false), numbers.missing()), (Holds::Numbers, vec!["?", "-"]));
+        assert_eq!((numbers.holds(Asked::Nothing), numbers.missing()), (Holds::Numbers, vec!["?", "-"]));
         let texts = counted(&["x", "-", "?", "y"]);
-        assert_eq!(texts.holds(false), Holds::Categories(vec!["-".into(), "x".into(), "y".into()]));
-        assert_eq!(counted(&["31.1.2020", "02.02.2021"]).holds(false), Holds::Dates("DD.MM.YYYY"));
-        assert_eq!(counted(&["01/31/2020"]).holds(false), Holds::Dates("MM/DD/YYYY"));
-        assert_eq!(counted(&["", "?"]).holds(false), Holds::Nothing);
+        assert_eq!(texts.holds(Asked::Nothing), Holds::Categories(vec!["-".into(), "x".into(), "y".into()]));
+        assert_eq!(counted(&["31.1.2020", "02.02.2021"]).holds(Asked::Nothing), Holds::Dates("DD.MM.YYYY"));
+        assert_eq!(counted(&["01/31/2020"]).holds(Asked::Nothing), Holds::Dates("MM/DD/YYYY"));
+        assert_eq!(counted(&["", "?"]).holds(Asked::Nothing), Holds::Nothing);
         let names: Vec<String> = (0..40).map(|index| format!("patient {index}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        assert_eq!(counted(&names).holds(false), Holds::Texts);
+        assert_eq!(counted(&names).holds(Asked::Nothing), Holds::Texts);
     }
 
     #[test]
     fn a_label_of_numbers_has_classes_from_its_first() {
-        assert_eq!(counted(&["0.0", "1.0", "0"]).holds(true), Holds::Classes { first: 0, count: 2 });
-        assert_eq!(counted(&["1", "2", "2"]).holds(true), Holds::Classes { first: 1, count: 2 });
-        assert_eq!(counted(&["2", "4"]).holds(true), Holds::Categories(vec!["2".into(), "4".into()]));
-        assert_eq!(counted(&["0", "1"]).holds(false), Holds::Numbers);
+        assert_eq!(counted(&["0.0", "1.0", "0"]).holds(Asked::Label), Holds::Classes { first: 0, count: 2 });
+        assert_eq!(counted(&["1", "2", "2"]).holds(Asked::Label), Holds::Classes { first: 1, count: 2 });
+        assert_eq!(counted(&["2", "4"]).holds(Asked::Label), Holds::Categories(vec!["2".into(), "4".into()]));
+        assert_eq!(counted(&["0", "1"]).holds(Asked::Nothing), Holds::Numbers);
+    }
+
+    #[test]
+    fn what_a_plan_asks_for_decides_where_cells_could_be_either() {
+        let codes = ["1".to_owned(), "2".to_owned()];
+        assert_eq!(counted(&["1", "2"]).holds(Asked::Text), Holds::Categories(codes.into()));
+        assert_eq!(counted(&["1", "2"]).holds(Asked::Classes(3)), Holds::Classes { first: 1, count: 3 });
+        assert_eq!(counted(&["0", "4"]).holds(Asked::Classes(5)), Holds::Classes { first: 0, count: 5 });
+        assert_eq!(counted(&["20200131"]).holds(Asked::Day), Holds::Dates("YYYYMMDD"));
+        assert_eq!(counted(&["20200131"]).holds(Asked::Number), Holds::Numbers);
+    }
+
+    #[test]
+    fn a_long_cell_is_no_category_and_is_not_kept() {
+        let long = "x".repeat(VALUE_BYTES_MAX + 1);
+        let column = counted(&[&long, "y"]);
+        assert_eq!((column.holds(Asked::Nothing), column.values.len()), (Holds::Texts, 1));
     }
 }

@@ -7,7 +7,7 @@ use crate::text::{Line, decoded, lines, split, unpacked};
 /// So many lines are looked at.
 const LINES: usize = 2_000;
 /// What was unpacked of a head is no longer.
-const UNPACKED_MAX: usize = 64 << 20;
+const UNPACKED_MAX: usize = 8 << 20;
 /// What may separate cells; of several that do equally, the first.
 const SEPARATORS: [char; 5] = ['\t', ';', '|', ',', ' '];
 /// What lines begin with that are no records.

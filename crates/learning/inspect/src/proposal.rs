@@ -1,135 +1,144 @@
-//! A registration as it is proposed: of the whole file, with what each line means.
+//! A registration as it is proposed: of all rows, with what each line means.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use datasets::DatasetError;
+use identity::printable;
+use plan::Data;
 use readers::{FileFault, Records};
 use registration::{Dialect, Marks};
 
 use crate::columns::{Counted, Holds, VALUES_MAX};
 use crate::dialect::dialect_of;
+use crate::files::tables;
+use crate::words::{Asked, asked, words};
 
 /// So much of a file's beginning says how it is written.
 const HEAD_BYTES: usize = 4 << 20;
 /// Different cells that are kept of all columns together.
-const VALUES_OF_ALL: usize = 1 << 20;
+const VALUES_OF_ALL: usize = 1 << 17;
+/// Columns of a plan that are named one by one where there is something to say of them.
+const NAMED_MAX: usize = 20;
 
-/// Why there is nothing to propose.
+/// Why there is nothing to propose, or to look at.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
-    #[error("is no file; name one of the silo's text files")]
+    #[error("is no file; name one of the silo's tables, or a folder of them")]
     NoFile,
     #[error("{0}")]
-    File(#[from] FileFault),
+    Files(#[from] DatasetError),
+    #[error("{file}: {fault}")]
+    File { file: String, fault: FileFault },
     /// The label that was named is none of the columns.
     #[error("there is no column {label:?}; the columns are {names}")]
     NoLabel { label: String, names: String },
 }
 
-/// What is proposed for a file, once all of it was read.
+/// What is proposed for a silo's files, once all of them were read.
 pub struct Proposal {
     dialect: Dialect,
-    /// Why the dialect is this one, a sentence each.
-    pub reasons: Vec<String>,
+    /// Why the dialect is this one, a sentence each, and what the files are in all.
+    reasons: Vec<String>,
+    /// What became of the plan's columns, a sentence each.
+    planned: Vec<String>,
     /// How many records there are.
     pub records: u64,
-    /// How many of them are broken, and the first of these with why.
+    /// How many of them are broken.
     pub broken: u64,
-    pub first_broken: Option<String>,
+    /// The first of these, with why.
+    first_broken: Option<String>,
     missing: Vec<&'static str>,
     columns: Vec<Found>,
+    /// The label's column in the files.
     label: Option<String>,
 }
 
-/// A column of the file.
+/// A column of the files.
 struct Found {
     name: String,
     /// None of a name that is empty or there twice.
     held: Option<Held>,
 }
 
-/// What its cells are, and those among them that mean "not known".
+/// What the federation calls it, what its cells are, and those among them that mean "not known".
 struct Held {
+    word: String,
     holds: Holds,
     missing: Vec<&'static str>,
 }
 
 impl Proposal {
-    /// Of this file, in which `label` is the label's column.
+    /// Of this file or folder of files, in which `label` is the label's column. With a plan, in its words, and its label is the label
+    /// where none is named.
     ///
     /// # Errors
     /// [`InspectError`]
-    pub fn of(path: &Path, label: Option<&str>) -> Result<Self, InspectError> {
-        // A pipe would be waited for, and is read once.
-        if !path.metadata()?.is_file() {
-            return Err(InspectError::NoFile);
-        }
+    pub fn of(path: &Path, label: Option<&str>, plan: Option<&Data>) -> Result<Self, InspectError> {
+        let (files, _) = tables(path, None)?;
+        let Some(first) = files.first() else { return Err(InspectError::NoFile) };
         let mut head = Vec::new();
-        File::open(path)?.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
-        let (dialect, reasons) = dialect_of(&head, head.len() < HEAD_BYTES);
-        let mut records = Records::new(File::open(path)?, &dialect)?;
-        let names = records.names().to_vec();
+        File::open(first)?.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+        let (dialect, mut reasons) = dialect_of(&head, head.len() < HEAD_BYTES);
+        drop(head);
+        let mut rows = Rows::default();
+        for file in &files {
+            rows.count(file, &dialect, &mut reasons)?;
+        }
+        let Rows { names, columns, records, broken, first_broken } = rows;
         if let Some(label) = label.filter(|label| !names.iter().any(|name| name == label)) {
-            let names = names.join(", ");
+            let names = names.iter().map(|name| printable(name)).collect::<Vec<_>>().join(", ");
             return Err(InspectError::NoLabel { label: label.to_owned(), names });
         }
-        let marks: Marks = dialect.marks().map_err(FileFault::Dialect)?;
-        let values_max = (VALUES_OF_ALL / names.len().max(1)).clamp(4, VALUES_MAX);
-        let mut counted: Vec<Counted> = names.iter().map(|_| Counted::new(marks, values_max)).collect();
-        let (mut all, mut broken, mut first_broken) = (0, 0, None);
-        while let Some(record) = records.next_record()? {
-            all += 1;
-            match record.cells {
-                Ok(cells) => {
-                    for (index, column) in counted.iter_mut().enumerate() {
-                        if let Some(cell) = cells.get(index) {
-                            column.add(&cell);
-                        }
-                    }
-                }
-                Err(fault) => {
-                    broken += 1;
-                    first_broken.get_or_insert_with(|| format!("line {}: {fault}", record.line));
-                }
-            }
+        let asked = plan.map_or(BTreeMap::new(), asked);
+        let (missing, columns) = held(names, &columns, &asked, label);
+        let planned = plan.map_or(Vec::new(), |plan| planned(plan, &asked, &columns));
+        let is_label = |held: &Held| plan.is_some_and(|plan| plan.label == held.word);
+        let of_plan = columns.iter().find(|found| found.held.as_ref().is_some_and(is_label));
+        let label = label.or(of_plan.map(|found| found.name.as_str())).map(str::to_owned);
+        Ok(Self { dialect, reasons, planned, records, broken, first_broken, missing, columns, label })
+    }
+
+    /// What was taken for what, for the person who is to confirm it; and [`Proposal::to_toml`].
+    pub fn to_text(&self) -> String {
+        let mut text = format!("{} records, {} of them broken\n", self.records, self.broken);
+        if let Some(first) = &self.first_broken {
+            text += &format!("  the first that is broken: {first}\n");
         }
-        let (missing, columns) = held(names, &counted, label);
-        let label = label.map(str::to_owned);
-        Ok(Self { dialect, reasons, records: all, broken, first_broken, missing, columns, label })
+        for line in self.reasons.iter().chain(&self.planned) {
+            text += &format!("  {line}\n");
+        }
+        if self.label.is_none() {
+            text += "  no column is the label: name it (--label COLUMN), or a plan (--plan FILE)\n";
+        }
+        text = text + "\n" + &self.to_toml();
+        text.lines().map(|line| printable(line) + "\n").collect()
     }
 
     /// The registration's text, with comments that say what its lines mean.
     pub fn to_toml(&self) -> String {
         let mut text = "# How this silo's files are written, and what their columns are in the federation's words.\n\
-                        # Proposed from one file: correct it before it is used. A change takes effect when the daemon is started again.\n\
+                        # Proposed from the files: correct it before it is used. A change takes effect when the daemon is started again.\n\
                         format = 1\n\n[dialect]\n"
             .to_owned();
         self.write_dialect(&mut text);
         text += "\n# The federation's word on the left, `from` the column in the files. Units: `times` and `plus` make a number the federation's.\n\
                  # `minimum` and `maximum` (after these) bound what can be true; `missing` lists cells that mean \"not known\" in that column.\n\
                  # Others learn which columns and words there are by the plans that this silo refuses: list what a code book says.\n[columns]\n";
-        let mut short: BTreeMap<String, usize> = BTreeMap::new();
-        for found in self.columns.iter().filter(|found| found.held.is_some()) {
-            *short.entry(word(&found.name)).or_default() += 1;
-        }
-        let names: BTreeSet<&str> = self.columns.iter().map(|found| found.name.as_str()).collect();
-        // A short word that another column has too, or is called, would be two columns of one word.
-        let is_own = |name: &str, word: &str| {
-            let is_anothers = name != word && names.contains(word);
-            !word.is_empty() && short.get(word) == Some(&1) && !is_anothers
-        };
         for Found { name, held } in &self.columns {
-            let Some(held) = held else {
-                text +=
-                    &format!("# {} is left out: its name is empty, or stands there twice.\n", quoted(name));
-                continue;
-            };
-            let word = Some(word(name)).filter(|word| is_own(name, word)).unwrap_or_else(|| name.clone());
-            text += &self.column(&word, name, held);
+            match held {
+                Some(held) => text += &self.column(name, held),
+                None => {
+                    text += &format!(
+                        "# {} is left out: its name is empty, or stands there twice.\n",
+                        quoted(name)
+                    );
+                }
+            }
         }
         text
     }
@@ -177,7 +186,7 @@ impl Proposal {
         line(true, "missing", list(&missing), "cells that mean \"not known\" in every column");
     }
 
-    fn column(&self, word: &str, name: &str, Held { holds, missing }: &Held) -> String {
+    fn column(&self, name: &str, Held { word, holds, missing }: &Held) -> String {
         let mut keys = String::new();
         if word != name {
             keys += &format!("from = {}, ", quoted(name));
@@ -219,16 +228,93 @@ impl Proposal {
     }
 }
 
-/// The marks that hold for every column, and what each column holds.
-fn held(names: Vec<String>, counted: &[Counted], label: Option<&str>) -> (Vec<&'static str>, Vec<Found>) {
-    let mut times: BTreeMap<String, usize> = BTreeMap::new();
-    for name in &names {
-        *times.entry(name.clone()).or_default() += 1;
+/// What the rows of all files hold, by the columns of the first.
+#[derive(Default)]
+struct Rows {
+    names: Vec<String>,
+    columns: Vec<Counted>,
+    records: u64,
+    broken: u64,
+    first_broken: Option<String>,
+}
+
+impl Rows {
+    /// Adds all that a file holds.
+    fn count(
+        &mut self,
+        path: &Path,
+        dialect: &Dialect,
+        reasons: &mut Vec<String>,
+    ) -> Result<(), InspectError> {
+        let file = datasets::file_name(path);
+        let failed = |fault| InspectError::File { file: file.clone(), fault };
+        let mut records = Records::new(File::open(path)?, dialect).map_err(failed)?;
+        if self.names.is_empty() {
+            let marks: Marks = dialect.marks().map_err(FileFault::Dialect).map_err(failed)?;
+            self.names = records.names().to_vec();
+            let values_max = (VALUES_OF_ALL / self.names.len().max(1)).clamp(4, VALUES_MAX);
+            self.columns = self.names.iter().map(|_| Counted::new(marks, values_max)).collect();
+        }
+        let places: BTreeMap<&str, usize> =
+            records.names().iter().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
+        let is_same = records.names() == self.names;
+        if !is_same
+            && (places.len() != self.names.len()
+                || self.names.iter().any(|name| !places.contains_key(name.as_str())))
+        {
+            reasons.push(format!(
+                "{file} has other columns than the first file: those of the first are registered"
+            ));
+        }
+        // Where the header is the same, so are the places, also of names that are there twice.
+        let place = |(index, name): (usize, &String)| {
+            if is_same { Some(index) } else { places.get(name.as_str()).copied() }
+        };
+        let places: Vec<Option<usize>> = self.names.iter().enumerate().map(place).collect();
+        while let Some(record) = records.next_record().map_err(failed)? {
+            self.records += 1;
+            match record.cells {
+                Ok(cells) => {
+                    for (column, place) in self.columns.iter_mut().zip(&places) {
+                        if let Some(cell) = place.and_then(|place| cells.get(place)) {
+                            column.add(&cell);
+                        }
+                    }
+                }
+                Err(fault) => {
+                    self.broken += 1;
+                    self.first_broken.get_or_insert_with(|| format!("{file}, line {}: {fault}", record.line));
+                }
+            }
+        }
+        Ok(())
     }
+}
+
+/// The marks that hold for every column, and what each column holds.
+fn held(
+    names: Vec<String>,
+    counted: &[Counted],
+    asked: &BTreeMap<String, Asked>,
+    label: Option<&str>,
+) -> (Vec<&'static str>, Vec<Found>) {
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in &names {
+        *times.entry(name).or_default() += 1;
+    }
+    let is_usable = |name: &str| !name.is_empty() && times.get(name) == Some(&1);
+    let usable: Vec<&str> = names.iter().map(String::as_str).filter(|name| is_usable(name)).collect();
+    let words: BTreeMap<String, String> =
+        usable.iter().map(|name| (*name).to_owned()).zip(words(&usable, asked)).collect();
     let found = |(name, counted): (String, &Counted)| {
-        let is_usable = !name.is_empty() && times.get(&name) == Some(&1);
-        let is_label = label == Some(name.as_str());
-        let held = is_usable.then(|| Held { holds: counted.holds(is_label), missing: counted.missing() });
+        let held = words.get(&name).map(|word| {
+            let asked = match asked.get(word) {
+                Some(asked) => *asked,
+                None if label == Some(name.as_str()) => Asked::Label,
+                None => Asked::Nothing,
+            };
+            Held { word: word.clone(), holds: counted.holds(asked), missing: counted.missing() }
+        });
         Found { name, held }
     };
     let columns: Vec<Found> = names.into_iter().zip(counted).map(found).collect();
@@ -241,15 +327,32 @@ fn held(names: Vec<String>, counted: &[Counted], label: Option<&str>) -> (Vec<&'
     (marks.into_iter().filter(|mark| !is_value(mark)).collect(), columns)
 }
 
-/// A name as federations write it: without its unit in brackets, small, with `_` between words.
-fn word(name: &str) -> String {
-    let before_unit = match name.find(['(', '[']) {
-        Some(at) if at > 0 => name.split_at(at).0,
-        _ => name,
-    };
-    let small = before_unit.trim().to_lowercase();
-    let parts = small.split(|letter: char| !letter.is_alphanumeric()).filter(|part| !part.is_empty());
-    parts.collect::<Vec<_>>().join("_")
+/// What became of the columns that the plan asks for, where it is not just what is there.
+fn planned(plan: &Data, asked: &BTreeMap<String, Asked>, columns: &[Found]) -> Vec<String> {
+    let by_word: BTreeMap<&str, &Found> =
+        columns.iter().filter_map(|found| Some((found.held.as_ref()?.word.as_str(), found))).collect();
+    let mut said = Vec::new();
+    for (word, asked) in asked {
+        let role = if *word == plan.label { "label" } else { "column" };
+        let Some(Found { name, held: Some(held) }) = by_word.get(word.as_str()) else {
+            said.push(format!(
+                "the plan's {role} {word} is none of the file's: correct `from` where it has another name"
+            ));
+            continue;
+        };
+        if name != word {
+            said.push(format!("the plan's {role} {word} is taken from {}", quoted(name)));
+        }
+        if let Some(is) = held.holds.but_for(*asked) {
+            said.push(format!("the plan takes {word} for {}, and it holds {is}", asked.as_str()));
+        }
+    }
+    if said.len() > NAMED_MAX {
+        let more = said.len() - NAMED_MAX;
+        said.truncate(NAMED_MAX);
+        said.push(format!("and {more} more of the plan's columns"));
+    }
+    said
 }
 
 fn quoted(text: &str) -> String {
@@ -275,7 +378,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("silo.csv");
         std::fs::write(&path, file).unwrap();
-        let proposal = Proposal::of(&path, label).unwrap();
+        let proposal = Proposal::of(&path, label, None).unwrap();
         let text = proposal.to_toml();
         let registration = Registration::from_toml(&text).unwrap_or_else(|why| panic!("{why}\n{text}"));
         (proposal, registration)
@@ -323,26 +426,58 @@ mod tests {
     fn what_is_broken_beyond_the_head_is_counted_and_an_absent_label_refused() {
         let (proposal, _) = proposed("a,b\n1,2\n1\n3,4\n", None);
         assert_eq!((proposal.records, proposal.broken), (3, 1));
-        assert!(proposal.first_broken.unwrap().starts_with("line 3: "));
+        assert!(proposal.first_broken.unwrap().starts_with("silo.csv, line 3: "));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("silo.csv");
         std::fs::write(&path, "a,b\n1,2\n").unwrap();
-        let why = Proposal::of(&path, Some("c")).err().unwrap().to_string();
+        let why = Proposal::of(&path, Some("c"), None).err().unwrap().to_string();
         assert_eq!(why, "there is no column \"c\"; the columns are a, b");
-        let why = Proposal::of(folder.path(), None).err().unwrap().to_string();
+        let why = Proposal::of(Path::new("/dev/null"), None, None).err().unwrap().to_string();
         assert!(why.starts_with("is no file"), "{why}");
     }
 
     #[test]
-    fn a_word_is_small_and_without_its_unit() {
-        for (name, is) in [
-            ("Age (years)", "age"),
-            ("capital-gain", "capital_gain"),
-            ("ENSG0.1", "ensg0_1"),
-            ("(x)", "x"),
-            ("Größe", "größe"),
+    fn a_plan_gives_its_words_and_decides_what_codes_are() {
+        let plan: Data = toml::from_str(
+            "label = \"ill\"\nclasses = { flag = \"0\" }\nscaled_to = [0.0, 1.0]\nfeatures = [{ column = \"AGE\", minimum = 0, maximum = 99 }, \
+             { column = \"sex\", flag = \"1\" }, { column = \"chol\", minimum = 0, maximum = 9 }, { column = \"site\", minimum = 0, maximum = 9 }]",
+        )
+        .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("silo.csv");
+        std::fs::write(&path, "Age (years),Sex,Site,Ill\n45,1,a,0\n70,0,b,3\n").unwrap();
+        let proposal = Proposal::of(&path, None, Some(&plan)).unwrap();
+        let registration = Registration::from_toml(&proposal.to_toml()).unwrap();
+        let columns = registration.columns();
+        assert_eq!(columns.keys().collect::<Vec<_>>(), ["AGE", "ill", "sex", "site"]);
+        assert!(matches!(columns["sex"].meaning, Meaning::Category(_)));
+        assert!(matches!(columns["ill"].meaning, Meaning::Category(_)));
+        let text = proposal.to_text();
+        for line in [
+            "the plan's column AGE is taken from \"Age (years)\"",
+            "the plan's column chol is none of the file's",
+            "the plan takes site for numbers, and it holds texts",
+            "the plan's label ill is taken from \"Ill\"",
         ] {
-            assert_eq!(word(name), is, "{name}");
+            assert!(text.contains(line), "{line} is not in\n{text}");
         }
+        assert!(!text.contains("no column is the label"), "{text}");
+    }
+
+    #[test]
+    fn the_files_of_a_folder_are_one_table_by_the_names_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.csv"), "sex,age\nm,45\n").unwrap();
+        std::fs::write(folder.path().join("b.csv"), "age,sex\n70,f\n").unwrap();
+        let proposal = Proposal::of(folder.path(), None, None).unwrap();
+        let registration = Registration::from_toml(&proposal.to_toml()).unwrap();
+        let Meaning::Category(values) = &registration.columns()["sex"].meaning else { panic!("a category") };
+        assert_eq!(
+            (proposal.records, values.len(), proposal.reasons.iter().any(|why| why.contains("b.csv"))),
+            (2, 2, false)
+        );
+        std::fs::write(folder.path().join("c.csv"), "age\n1\n").unwrap();
+        let proposal = Proposal::of(folder.path(), None, None).unwrap();
+        assert!(proposal.to_text().contains("c.csv has other columns than the first file"));
     }
 }

@@ -15,7 +15,7 @@ fn data(file: &str) -> Option<PathBuf> {
 }
 
 fn proposed(file: &str, label: &str) -> Option<(Proposal, Registration)> {
-    let proposal = Proposal::of(&data(file)?, Some(label)).unwrap();
+    let proposal = Proposal::of(&data(file)?, Some(label), None).unwrap();
     let text = proposal.to_toml();
     assert!(text.lines().count() <= 40, "{text}");
     let registration = Registration::from_toml(&text).unwrap_or_else(|why| panic!("{why}\n{text}"));
