@@ -9,7 +9,7 @@
 //! folkmoot status | watch | model fetch ── gRPC ──> any coordinator
 //! folkmoot tokens | operators | clients | access | run | runs | incident ── gRPC, as an operator ──> its own coordinator
 //! folkmoot doctor ── TLS only ──> a coordinator that cannot be reached
-//! folkmoot verify | ledger | audit | audit-privacy | keys | roster | plan   files only, as `model export`
+//! folkmoot verify | ledger | audit | audit-privacy | keys | roster | plan | data   files only, as `model export`
 //! folkmoot simulate | account | calibrate            nothing but numbers
 //! ```
 // To print is this crate's job.
@@ -27,6 +27,7 @@ mod audit;
 mod audit_privacy;
 mod clients;
 mod connect;
+mod data;
 mod demo;
 mod doctor;
 mod evaluate;
@@ -135,6 +136,9 @@ enum What {
     Roster(roster::Roster),
     /// Plans: what a run asks of its silos.
     Plan(plan::Args),
+    /// A silo's files: what they are, proposed for a person to confirm.
+    #[command(subcommand)]
+    Data(data::Data),
     /// Measure a model on data that no silo trained on, for its card.
     Evaluate(evaluate::Args),
     /// What a silo's data has spent, whichever run spent it.
@@ -171,6 +175,7 @@ pub fn perform(command: Command) -> Result<ExitCode, Failure> {
         What::Watch(args) => on_runtime(status::watch(args)),
         What::Model(model) => on_runtime(model::run(model)),
         What::Verify(args) => verify::run(&args).map_err(Failure::from),
+        What::Data(data) => data::run(&data),
         What::Evaluate(args) => evaluate::run(&args),
         What::Ledger(ledgers) => ledgers::run(&ledgers),
         What::Account(args) => account::account(&args),

@@ -64,6 +64,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "demo",
             "forecast",
             "identity",
+            "inspect",
             "ledger",
             "operate",
             "params",

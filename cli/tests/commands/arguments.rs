@@ -30,6 +30,8 @@ fn every_documented_call_parses() {
         "folkmoot model export --data d --master f out",
         "folkmoot model card dir --evaluation e --out out",
         "folkmoot model card dir --evaluation e --evaluation f --out out --model-key k --master m",
+        "folkmoot data register silo.csv --plan plan.toml",
+        "folkmoot data register exports/ --label Ill --out ward.toml --yes",
         "folkmoot run pause --reason why --as admin",
         "folkmoot run resume --coordinator https://h:1 --authority-file a.json",
         "folkmoot model fetch --as admin --bundle dir --round 3",

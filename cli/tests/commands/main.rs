@@ -42,6 +42,7 @@ mod long_runs;
 mod noise;
 mod plans;
 mod program;
+mod registrations;
 mod rosters;
 mod runs;
 mod shapes;
