@@ -48,7 +48,7 @@ fn a_plan_gives_the_registration_its_words_and_hears_what_is_missing() {
     let registration = Registration::from_toml(&here.read("ward.toml")).unwrap();
     let words: Vec<&str> = registration.columns().keys().map(String::as_str).collect();
     assert_eq!(words, ["age", "diagnosis", "systolic", "weight"]);
-    assert_eq!(registration.schema().0["diagnosis"], plan::Column::Label { classes: 2 });
+    assert_eq!(registration.schema().unwrap().0["diagnosis"], plan::Column::Label { classes: 2 });
 }
 
 #[test]
