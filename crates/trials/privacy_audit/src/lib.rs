@@ -2,8 +2,8 @@
 //!
 //! Owns: canaries, which a silo puts into its data by the toss of a coin ([`Canaries`]); the guess of those coins from what
 //! every member of a run is given, over a finished chain in a folder ([`audit_folder`]) or over a federation in this process
-//! ([`Trial`]); membership inference and inversion; and what all of it says of the claim ([`Findings`]). Does not:
-//! write a file, or find words for a person. The statistics are `empirical`'s.
+//! ([`Trial`]); membership inference and inversion; and what all of it says of the claim ([`Findings`]), also for
+//! people ([`findings_text`]). Does not: write a file. The statistics are `empirical`'s.
 //!
 //! ```text
 //! Canaries::draw ──> a silo's table ──> the run ──> audit_folder ┐
@@ -25,6 +25,7 @@ mod findings;
 mod membership;
 mod rehearse;
 mod scores;
+mod text;
 
 pub use canaries::{Canaries, CanariesError, Canary};
 pub use chain::{audit_folder, last_model};
@@ -33,3 +34,4 @@ pub use findings::{Claim, Contradicted, Findings, Inversion, Membership, Verdict
 pub use membership::membership;
 pub use rehearsal::NoiseLevel;
 pub use rehearse::Trial;
+pub use text::{findings_text, reach_text};

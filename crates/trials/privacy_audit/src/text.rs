@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
+use crate::{Findings, Verdict};
 use accounting::{rounded_down, rounded_up};
-use privacy_audit::{Findings, Verdict};
 
-pub(super) fn of(findings: &Findings) -> String {
+/// What an audit found, a line each.
+pub fn findings_text(findings: &Findings) -> String {
     let claim = &findings.claim;
     let claimed = match (claim.epsilon, claim.delta) {
         (Some(epsilon), Some(delta)) => format!("epsilon {} at delta {delta}", rounded_up(epsilon, 3)),
@@ -63,13 +64,13 @@ fn verdict(findings: &Findings) -> String {
     match findings.verdict {
         Verdict::Contradicted => "CONTRADICTS THE CLAIM".into(),
         Verdict::NotContradicted => "does not contradict the claim".into(),
-        Verdict::CannotTell => format!("cannot tell: {}", reach(findings)),
+        Verdict::CannotTell => format!("cannot tell: {}", reach_text(findings)),
         Verdict::NothingClaimed => "nothing is claimed".into(),
     }
 }
 
 /// What an audit of this size can contradict, and what it takes to contradict the claim.
-pub(super) fn reach(findings: &Findings) -> String {
+pub fn reach_text(findings: &Findings) -> String {
     let reach = format!(
         "with {} canaries, all guesses right show an epsilon above {}",
         findings.canaries,

@@ -1,7 +1,5 @@
 //! `folkmoot audit-privacy`: attacks on a run, beside what is claimed of it.
 
-mod text;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +8,8 @@ use datasets::{Dataset, DatasetError, digits};
 use demo::{DemoPlanError, demo_plan};
 use plan::{Plan, PrivacyMode};
 use privacy_audit::{
-    AuditError, Canaries, Contradicted, Findings, NoiseLevel, Trial, audit_folder, last_model, membership,
+    AuditError, Canaries, Contradicted, Findings, NoiseLevel, Trial, audit_folder, findings_text, last_model,
+    membership, reach_text,
 };
 use rand::rand_core::{Rng, UnwrapErr};
 use vault::files::{self, AS_UMASK, OWNER_ONLY};
@@ -187,7 +186,7 @@ fn finish(findings: &Findings, json: bool) -> Result<(), AuditPrivacyError> {
     if json {
         println!("{}", serde_json::to_string(findings)?);
     } else {
-        print!("{}", text::of(findings));
+        print!("{}", findings_text(findings));
     }
     Ok(findings.check()?)
 }
@@ -210,7 +209,7 @@ fn insert(plan: &Plan, table: &Path, secret: &Path, count: usize) -> Result<(), 
         secret.display(),
         folder.display()
     );
-    println!("{}", text::reach(&Findings::foreseen(plan, count as u64, CONFIDENCE)?));
+    println!("{}", reach_text(&Findings::foreseen(plan, count as u64, CONFIDENCE)?));
     Ok(())
 }
 
