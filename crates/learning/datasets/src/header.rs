@@ -10,22 +10,41 @@ use registration::{CellReader, Misread, RegisteredCell, Registration};
 
 use crate::error::{DatasetError, shortened};
 
-/// The positions of the plan's columns, its label first, and what reads their cells where they are registered.
+/// The positions of the columns that are asked for, in that order, and what reads their cells where they are registered.
 pub(crate) struct Header<'a> {
     positions: Vec<usize>,
     readers: Vec<CellReader<'a>>,
 }
 
 impl<'a> Header<'a> {
-    /// Finds the plan's columns by their names, which are the registration's where there is one. Others may stand there under any name,
-    /// in any number.
+    /// Finds the plan's columns, its label first, by their names, which are the registration's where there is one. Others may stand
+    /// there under any name, in any number.
     pub(crate) fn find<R: Read>(
         records: &Records<R>,
         data: &Data,
         registration: Option<&'a Registration>,
         file: &str,
     ) -> Result<Self, DatasetError> {
-        let words: Vec<Cow<'_, str>> = words(data).collect();
+        Self::of(records, words(data), registration, file)
+    }
+
+    /// The same of the features alone: the label may be there like any other column.
+    pub(crate) fn without_label<R: Read>(
+        records: &Records<R>,
+        data: &Data,
+        registration: Option<&'a Registration>,
+        file: &str,
+    ) -> Result<Self, DatasetError> {
+        Self::of(records, words(data).skip(1), registration, file)
+    }
+
+    fn of<'w, R: Read>(
+        records: &Records<R>,
+        words: impl Iterator<Item = Cow<'w, str>>,
+        registration: Option<&'a Registration>,
+        file: &str,
+    ) -> Result<Self, DatasetError> {
+        let words: Vec<Cow<'_, str>> = words.collect();
         let Some(registration) = registration else {
             let wanted: Vec<&str> = words.iter().map(Cow::as_ref).collect();
             return Ok(Self { positions: positions(records, &wanted, file)?, readers: Vec::new() });
@@ -39,8 +58,8 @@ impl<'a> Header<'a> {
         Ok(Self { positions: positions(records, &wanted, file)?, readers })
     }
 
-    /// What the record says in the plan's column of this number, of which the label is the first: as the file has it, or in the
-    /// federation's words. Empty where it is missing.
+    /// What the record says in the column that was asked for in this place, counted from 0: as the file has it, or in the federation's
+    /// words. Empty where it is missing.
     pub(crate) fn cell<'c>(
         &self,
         number: usize,

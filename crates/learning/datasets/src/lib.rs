@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Dataset`], read from a CSV file or a folder of them; [`DatasetError`], which names the file, the line,
 //! the column and the remedy for the silo's operator; [`Misfits`], which counts the same where none of it is an error; [`Remarks`],
-//! which say what of a table that was read may not be what was meant;
+//! which say what of a table that was read may not be what was meant; [`Unlabelled`], the rows of whoever has a model and no labels;
 //! [`columns`] and [`schema_of`], which describe files without a plan; [`check`], which finds what keeps files from being used,
 //! without reading their rows; [`idx`], the reader of pairs of IDX files; and [`digits`], the small public table of the examples.
 //!
@@ -40,6 +40,7 @@ mod row;
 mod schema;
 mod survey;
 mod table;
+mod unlabelled;
 
 pub use dataset::Dataset;
 pub use error::DatasetError;
@@ -50,3 +51,4 @@ pub use remarks::Remarks;
 pub use schema::{DataProblem, SchemaError, check, schema_of};
 pub use survey::{Columns, columns};
 pub use table::ROWS_MAX;
+pub use unlabelled::{Unlabelled, UnlabelledRow};

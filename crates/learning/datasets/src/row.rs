@@ -20,12 +20,17 @@ impl Row {
         Self { tagged: is_tagged(data), ..Self::default() }
     }
 
-    /// Begins a row by its label's cell.
-    pub(crate) fn begin(&mut self, data: &Data, label: Cell<'_>) -> Result<(), Unfit> {
+    /// Leaves nothing of the row before.
+    pub(crate) fn clear(&mut self) {
         self.numbers.clear();
         self.content.clear();
         self.clipped.clear();
         self.cells = 0;
+    }
+
+    /// Begins a row by its label's cell.
+    pub(crate) fn begin(&mut self, data: &Data, label: Cell<'_>) -> Result<(), Unfit> {
+        self.clear();
         self.class = u16::try_from(data.classes.class_of(label)?).map_err(|_| Unfit::NoClass)?;
         self.content.extend(u64::from(self.class).to_le_bytes());
         Ok(())

@@ -49,8 +49,8 @@ pub(crate) struct Table<'a> {
 /// Where a row is, for errors.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
-    file: &'a str,
-    line: u64,
+    pub(crate) file: &'a str,
+    pub(crate) line: u64,
 }
 
 impl<'a> Table<'a> {
@@ -170,10 +170,7 @@ impl<'a> Table<'a> {
         self.faults.clear();
         match cells {
             Ok(cells) => self.read(header, &cells, place),
-            Err(fault) => {
-                let (file, line) = (place.file.to_owned(), place.line);
-                self.faults.push(DatasetError::Record { file, line, fault });
-            }
+            Err(fault) => self.faults.push(broken(fault, place)),
         }
         match self.faults.is_empty() {
             true => self.keep(),
@@ -198,7 +195,13 @@ impl<'a> Table<'a> {
             }),
             (Ok(()), Ok(_)) => {}
         }
-        let mut numbers = 1..;
+        self.read_features(header, 1, cells, place);
+    }
+
+    /// Reads a row's features, the first of which the header has at this number.
+    fn read_features(&mut self, header: &Header<'_>, first: usize, cells: &Cells<'_>, place: Place<'_>) {
+        let data = self.data;
+        let mut numbers = first..;
         for (feature, encoder) in data.features.iter().zip(&self.encoders) {
             for (column, number) in (0..feature.count()).zip(&mut numbers) {
                 let name = || feature.columns().nth(column).unwrap_or(Cow::Borrowed(feature.name()));
@@ -213,6 +216,26 @@ impl<'a> Table<'a> {
                     self.faults.push(misfit(why, &name(), &text, place));
                 }
             }
+        }
+    }
+
+    /// What the model gets of a row, and how many of its cells lay outside their column's range; or the first thing that is wrong with
+    /// it. The header has no label, and nothing of the row is kept.
+    pub(crate) fn features_alone(
+        &mut self,
+        header: &Header<'_>,
+        cells: Result<Cells<'_>, RecordFault>,
+        place: Place<'_>,
+    ) -> Result<(Vec<f32>, usize), DatasetError> {
+        self.faults.clear();
+        self.row.clear();
+        match cells {
+            Ok(cells) => self.read_features(header, 0, &cells, place),
+            Err(fault) => self.faults.push(broken(fault, place)),
+        }
+        match self.faults.drain(..).next() {
+            None => Ok((self.row.numbers().to_vec(), self.row.clipped().len())),
+            Some(why) => Err(why),
         }
     }
 
@@ -290,6 +313,10 @@ impl<'a> Table<'a> {
             }
         }
     }
+}
+
+fn broken(fault: RecordFault, Place { file, line }: Place<'_>) -> DatasetError {
+    DatasetError::Record { file: file.to_owned(), line, fault }
 }
 
 fn unregistered(
