@@ -1,10 +1,12 @@
 //! `folkmoot evaluate`: how a model does on a table of one's own, as a record that the next model card takes up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use card::Evaluation;
 use checkpoint::read_model;
 use datasets::Dataset;
+use params::Params;
+use plan::Plan;
 use published::read_bounded;
 
 use crate::Failure;
@@ -38,11 +40,15 @@ pub(crate) struct Args {
     out: Option<PathBuf>,
 }
 
+/// The parameters in a model's file, which are to be of the plan's layers.
+pub(crate) fn read_parameters(model: &Path, plan: &Plan) -> Result<Params, Failure> {
+    let bytes = read_bounded(model, checkpoint::MODEL_BYTES_MAX).map_err(Failure::usage)?;
+    read_model(&bytes, &plan.architecture().layout()).map_err(Failure::usage)
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let plan = crate::plan::read_any(&args.plan)?;
-    let layout = plan.architecture().layout();
-    let bytes = read_bounded(&args.model, checkpoint::MODEL_BYTES_MAX).map_err(Failure::usage)?;
-    let params = read_model(&bytes, &layout).map_err(Failure::usage)?;
+    let params = read_parameters(&args.model, &plan)?;
     let data = Dataset::load(&args.data, None, &plan.data).map_err(Failure::usage)?;
     let losses = train::losses(&plan, &params, &data).map_err(Failure::usage)?;
     let metrics = train::evaluate(&plan, &params, &data).map_err(Failure::usage)?;

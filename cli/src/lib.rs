@@ -43,6 +43,7 @@ mod model;
 mod model_card;
 mod operators;
 mod plan;
+mod predict;
 mod roster;
 mod run;
 mod runs;
@@ -141,6 +142,8 @@ enum What {
     Data(data::Data),
     /// Measure a model on data that no silo trained on, for its card.
     Evaluate(evaluate::Args),
+    /// Ask a published model about rows of a table.
+    Predict(predict::Args),
     /// What a silo's data has spent, whichever run spent it.
     #[command(subcommand)]
     Ledger(ledgers::Ledgers),
@@ -177,6 +180,7 @@ pub fn perform(command: Command) -> Result<ExitCode, Failure> {
         What::Verify(args) => verify::run(&args).map_err(Failure::from),
         What::Data(data) => data::run(&data),
         What::Evaluate(args) => evaluate::run(&args),
+        What::Predict(args) => predict::run(&args),
         What::Ledger(ledgers) => ledgers::run(&ledgers),
         What::Account(args) => account::account(&args),
         What::Calibrate(args) => account::calibrate(&args),

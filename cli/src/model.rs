@@ -96,11 +96,15 @@ pub(crate) async fn run(model: Model) -> Result<(), Failure> {
         files::put(out, &bytes, WORLD_READABLE).map_err(|why| cannot_write(out, why))?;
         let (out, sha256) = (out.display(), manifest.model.sha256);
         println!("{out}: round {}, {} bytes, sha256 {sha256}", manifest.round, bytes.len());
+        println!(
+            "folkmoot predict {out} ROWS.csv --plan plan.json    # the run's plan; --bundle brings it along"
+        );
     }
     if let Some(folder) = &args.bundle {
         let files = models.bundle(&signed, &manifest, bytes).await?;
         NewFolder::whole(folder, &files, WORLD_READABLE)?;
         println!("{}: round {}, {} files", folder.display(), manifest.round, files.len());
+        println!("folkmoot predict {} ROWS.csv", folder.display());
         if !files.iter().any(|(name, _)| *name == plan::PLAN_FILE) {
             eprintln!(
                 "warning: no plan was published with this version, as earlier releases did not: keep the signed plan with it, to \

@@ -72,6 +72,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "plan",
             "privacy_audit",
             "published",
+            "registration",
             "run_status",
             "runs",
             "secagg",

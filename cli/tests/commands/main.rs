@@ -41,6 +41,7 @@ mod ledgers;
 mod long_runs;
 mod noise;
 mod plans;
+mod predictions;
 mod program;
 mod registrations;
 mod rosters;

@@ -117,7 +117,8 @@ fn use_section(text: &mut String, usage: &Usage) {
     let classes: Vec<String> = usage.classes.iter().take(COLUMNS_MAX).map(|class| plain(class)).collect();
     let _ = write!(
         text,
-        "\n## Use\n\n`model_card.yaml` says in its section `use` how a row's columns are scaled and what each layer does.\n\n* columns, in this order: {}{more}\n* classes of {}: {}\n",
+        "\n## Use\n\n`folkmoot predict` reads this folder and a table. For code of one's own, `model_card.yaml` says in its section `use` how \
+         a row's\ncolumns become numbers and what each layer does.\n\n* columns, in this order: {}{more}\n* classes of {}: {}\n",
         columns.join(", "),
         plain(&usage.label),
         classes.join(", ")

@@ -34,7 +34,7 @@ use params::{Architecture, Params};
 use plan::{Plan, Privacy, Scheme};
 use trainer::{Stop, TrainError, Trained, Trainer, Trainers, TrainingMetrics};
 
-pub use predict::{Prediction, Predictor};
+pub use predict::{Answer, PredictError, Prediction, Predictor};
 pub use stop::StoppableTrainer;
 
 /// The trainer of the models that plans declare.

@@ -1,6 +1,9 @@
 //! What a model says of rows.
 
+use std::io::Read;
+
 use burn::{Device, Tensor, TensorData};
+use datasets::{DatasetError, Unlabelled};
 use params::{Architecture, Params};
 use plan::{Plan, VALUES_AT_ONCE_MAX};
 
@@ -21,6 +24,26 @@ pub struct Prediction {
     pub class: usize,
     /// The softmax of the logits, one a class.
     pub probabilities: Vec<f64>,
+}
+
+/// What a model says of a row of a file.
+#[derive(Debug)]
+pub struct Answer {
+    /// The file's line on which the row begins, counted from 1.
+    pub line: u64,
+    /// An error where the row does not fit the plan.
+    pub said: Result<Prediction, DatasetError>,
+}
+
+/// Why there are no more answers.
+#[derive(Debug, thiserror::Error)]
+pub enum PredictError {
+    /// The file cannot be read further.
+    #[error(transparent)]
+    Rows(#[from] DatasetError),
+    /// The rows are another plan's.
+    #[error(transparent)]
+    Model(#[from] TrainError),
 }
 
 impl Predictor {
@@ -72,6 +95,31 @@ impl Predictor {
     pub fn predict(&self, features: &[f32]) -> Result<Vec<Prediction>, TrainError> {
         let logits = self.logits(features)?;
         Ok(logits.chunks_exact(self.architecture.outputs().max(1)).map(Prediction::of).collect())
+    }
+
+    /// What the model says of the next rows of a file, as many as are worth asking about together; nothing at its end.
+    ///
+    /// # Errors
+    /// [`PredictError`]
+    pub fn answers<R: Read>(&self, rows: &mut Unlabelled<'_, R>) -> Result<Vec<Answer>, PredictError> {
+        let mut read = Vec::new();
+        while read.len() < self.rows_at_once()
+            && let Some(row) = rows.next_row()?
+        {
+            read.push(row);
+        }
+        let features: Vec<&[f32]> = read.iter().filter_map(|row| row.features.as_deref().ok()).collect();
+        let mut said = self.predict(&features.concat())?.into_iter();
+        let mut answers = Vec::with_capacity(read.len());
+        for row in read {
+            let said = match row.features {
+                Err(why) => Err(why),
+                // As many as there are rows that fit.
+                Ok(_) => Ok(said.next().ok_or(TrainError::Layout)?),
+            };
+            answers.push(Answer { line: row.line, said });
+        }
+        Ok(answers)
     }
 }
 
