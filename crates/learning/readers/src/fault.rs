@@ -4,8 +4,8 @@ use std::io;
 
 use plan::Problems;
 
-use crate::records::{COLUMNS_MAX, RECORD_BYTES_MAX};
 use crate::resemblance::Resemblance;
+use crate::text::{COLUMNS_MAX, RECORD_BYTES_MAX};
 
 /// What is wrong with one record. It keeps its place among the others, which are read as if it were whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -32,12 +32,12 @@
 
 mod cells;
 mod fault;
-mod records;
 mod resemblance;
 mod source;
+mod text;
 mod window;
 
 pub use cells::Cells;
 pub use fault::{FileFault, RecordFault};
-pub use records::{COLUMNS_MAX, RECORD_BYTES_MAX, Record, Records};
 pub use resemblance::Resemblance;
+pub use text::{COLUMNS_MAX, RECORD_BYTES_MAX, Record, Records};
