@@ -1,4 +1,4 @@
-//! How a text file is written: its marks, its encoding, its header.
+//! What a silo's files are and, of text, how it is written: its marks, its encoding, its header.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,16 @@ use serde::{Deserialize, Serialize};
 /// What may stand between the thousands of a number: spaces of three widths and two apostrophes among them.
 const THOUSANDS: [&str; 8] = ["", ",", ".", "'", " ", "\u{2019}", "\u{a0}", "\u{202f}"];
 
-/// How the text files of a silo are written. What is left out is as in a plain CSV file.
+/// How the files of a silo are written. What is left out is as in a plain CSV file.
 ///
-/// As a registration's table `[dialect]` has it; [`Dialect::marks`] says whether it can be used.
+/// As a registration's table `[dialect]` has it; [`Dialect::marks`] says whether it can be used. Where the files are no text, only
+/// `missing` is of use beside `kind`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dialect {
+    /// What the files are.
+    #[serde(skip_serializing_if = "FileKind::is_csv")]
+    pub kind: FileKind,
     /// What stands between two cells: one ASCII character.
     pub separator: String,
     /// What encloses a cell that may hold separators, doubled where it is part of the cell; empty for none.
@@ -40,6 +44,31 @@ pub struct Dialect {
     pub trim: bool,
     /// Whether a quoted cell may hold line breaks. Where it may not, a quote that is left open ends at the end of its line.
     pub line_breaks: bool,
+}
+
+/// What the files are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileKind {
+    /// Text, a record a line.
+    #[default]
+    Csv,
+    /// Apache Parquet, columns by columns.
+    Parquet,
+}
+
+impl FileKind {
+    /// As a registration writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    fn is_csv(&self) -> bool {
+        *self == Self::Csv
+    }
 }
 
 /// How a file is packed.
@@ -69,6 +98,7 @@ pub struct Marks {
 impl Default for Dialect {
     fn default() -> Self {
         Self {
+            kind: FileKind::Csv,
             separator: ",".into(),
             quote: "\"".into(),
             decimal: ".".into(),
@@ -93,6 +123,7 @@ impl Dialect {
     /// All problems at once. Whether there is such an encoding is found by whoever reads the file.
     pub fn marks(&self) -> Result<Marks, Problems> {
         let mut problems = Problems::default();
+        self.check_kind(&mut problems);
         let separator = separator(&self.separator, &mut problems);
         let quote = quote(&self.quote, &mut problems);
         let decimal = decimal(&self.decimal, &mut problems);
@@ -104,6 +135,30 @@ impl Dialect {
         self.check_texts(&mut problems);
         problems.into_result()?;
         Ok(Marks { separator, quote, decimal, thousands: self.thousands.chars().next() })
+    }
+
+    /// What is said of files of another kind.
+    fn check_kind(&self, problems: &mut Problems) {
+        let (kind, text) = (self.kind.as_str(), Self::default());
+        let plain = [
+            ("dialect.separator", self.separator == text.separator),
+            ("dialect.quote", self.quote == text.quote),
+            ("dialect.decimal", self.decimal == text.decimal),
+            ("dialect.thousands", self.thousands == text.thousands),
+            ("dialect.encoding", self.encoding == text.encoding),
+            ("dialect.compression", self.compression == text.compression),
+            ("dialect.header", self.header == text.header),
+            ("dialect.columns", self.columns == text.columns),
+            ("dialect.skip_lines", self.skip_lines == text.skip_lines),
+            ("dialect.comment", self.comment == text.comment),
+            ("dialect.trim", self.trim == text.trim),
+            ("dialect.line_breaks", self.line_breaks == text.line_breaks),
+        ];
+        for (field, is_plain) in plain {
+            problems.require(self.kind == FileKind::Csv || is_plain, field, || {
+                format!("is said of text, and kind is \"{kind}\"; take it out")
+            });
+        }
     }
 
     /// Marks that would be mistaken for each other.
@@ -236,6 +291,27 @@ mod tests {
         let marks = Marks { separator: b'\t', quote: None, decimal: ',', thousands: Some('.') };
         assert_eq!(dialect.marks().unwrap(), marks);
         assert_eq!(toml::to_string(&dialect).unwrap(), text);
+    }
+
+    #[test]
+    fn files_that_are_no_text_are_said_with_what_is_of_use_for_them() {
+        for text in ["kind = 'csv'", "kind = 'parquet'\nmissing = ['', '-9']"] {
+            let plain = Marks { separator: b',', quote: Some(b'"'), decimal: '.', thousands: None };
+            assert_eq!(read(text).marks().unwrap(), plain, "{text}");
+            assert_eq!(read(&toml::to_string(&read(text)).unwrap()), read(text));
+        }
+        for (text, problem) in [
+            (
+                "kind = 'parquet'\ncompression = 'gzip'",
+                "dialect.compression: is said of text, and kind is \"parquet\"; take it out",
+            ),
+            ("kind = 'parquet'\ntrim = false", "dialect.trim: is said of text"),
+            ("kind = 'parquet'\nskip_lines = 1", "dialect.skip_lines: is said of text"),
+        ] {
+            let said = problems(text);
+            assert!(said.len() == 1 && said[0].starts_with(problem), "{text}: {said:?}");
+        }
+        assert!(toml::from_str::<Dialect>("kind = 'xlsx'").is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a silo's operator has registered of its files: how they are written, and what their columns mean.
 //!
-//! Owns: [`Dialect`], in which a silo's text files are written, with all that is wrong in one at once, and [`Marks`], what a reader
-//! takes from it; [`Registration`], the document that has a dialect and says of each column what its cells are in the
+//! Owns: [`Dialect`], in which a silo's files are written, whatever their [`FileKind`], with all that is wrong in one at once, and
+//! [`Marks`], what a reader of text takes from it; [`Registration`], the document that has a dialect and says of each column what its cells are in the
 //! federation's words; and [`CellReader`], which reads a cell by it.
 //!
 //! Does not: read a file, or find out how one is written. Nothing is inferred where a table is read: a dialect is a person's
@@ -26,5 +26,5 @@ mod document;
 
 pub use cell::{CellReader, Misread, RegisteredCell, number};
 pub use column::{DateForm, Label, Meaning, Number, RegisteredColumn};
-pub use dialect::{Compression, Dialect, Marks};
+pub use dialect::{Compression, Dialect, FileKind, Marks};
 pub use document::{REGISTRATION_BYTES_MAX, Registration};
