@@ -140,5 +140,6 @@ fn of_record(fault: &RecordFault) -> &'static str {
         RecordFault::Empty => "nothing in the record",
         RecordFault::Ragged { .. } => "more or fewer cells than columns",
         RecordFault::TooWide => "more cells than a file may have columns",
+        RecordFault::Decimal => "a decimal number with too many digits",
     }
 }

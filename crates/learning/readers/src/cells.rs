@@ -9,16 +9,19 @@ use memchr::{memchr, memchr_iter};
 pub(crate) struct Span {
     pub(crate) start: u32,
     pub(crate) end: u32,
-    pub(crate) quoted: Quoted,
+    pub(crate) form: Form,
 }
 
-/// Whether a cell is enclosed in quotes, and holds some.
+/// How a cell stands in its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Quoted {
-    No,
-    Plain,
-    /// Each quote in it is doubled.
+pub(crate) enum Form {
+    Bare,
+    /// Between two quotes.
+    Quoted,
+    /// In quotes, and each quote in it is doubled.
     Doubled,
+    /// The file says itself that there is no value.
+    Null,
 }
 
 /// The cells of one record.
@@ -46,14 +49,19 @@ impl<'a> Cells<'a> {
     pub fn get(&self, index: usize) -> Option<Cow<'a, str>> {
         let span = self.spans.get(index)?;
         let cell = self.text.get(span.start as usize..span.end as usize)?;
-        Some(match (span.quoted, self.quote) {
-            (Quoted::No, _) if self.trim => Cow::Borrowed(cell.trim()),
-            (Quoted::Doubled, Some(quote)) => {
+        Some(match (span.form, self.quote) {
+            (Form::Bare, _) if self.trim => Cow::Borrowed(cell.trim()),
+            (Form::Doubled, Some(quote)) => {
                 let quote = char::from(quote).to_string();
                 Cow::Owned(cell.replace(&quote.repeat(2), &quote))
             }
             _ => Cow::Borrowed(cell),
         })
+    }
+
+    /// Whether the file says itself that there is no value in a column, whatever the dialect has for "not known". No text does.
+    pub fn is_null(&self, index: usize) -> bool {
+        self.spans.get(index).is_some_and(|span| span.form == Form::Null)
     }
 }
 
@@ -90,10 +98,10 @@ impl Found {
         self.count = 0;
     }
 
-    pub(crate) fn push(&mut self, kept: usize, start: usize, end: usize, quoted: Quoted) {
+    pub(crate) fn push(&mut self, kept: usize, start: usize, end: usize, form: Form) {
         if self.count < kept {
             // A record is shorter than 4 GiB: see `RECORD_BYTES_MAX`.
-            self.spans.push(Span { start: start as u32, end: end as u32, quoted });
+            self.spans.push(Span { start: start as u32, end: end as u32, form });
         }
         self.count += 1;
     }
@@ -113,21 +121,21 @@ impl Splitter {
             let (Some(quote), Some(at)) = (self.quote, quote_at) else {
                 let offset = start;
                 for end in memchr_iter(self.separator, rest) {
-                    found.push(self.kept, start, offset + end, Quoted::No);
+                    found.push(self.kept, start, offset + end, Form::Bare);
                     start = offset + end + 1;
                 }
-                found.push(self.kept, start, text.len(), Quoted::No);
+                found.push(self.kept, start, text.len(), Form::Bare);
                 return Split::Whole;
             };
             let end = if at == start {
-                let Some((end, quoted)) = closing(rest, quote) else {
+                let Some((end, form)) = closing(rest, quote) else {
                     return Split::Open { start: start + 1 };
                 };
-                found.push(self.kept, start + 1, start + end, quoted);
+                found.push(self.kept, start + 1, start + end, form);
                 start + end + 1
             } else {
                 let end = memchr(self.separator, rest).map_or(text.len(), |end| start + end);
-                found.push(self.kept, start, end, Quoted::No);
+                found.push(self.kept, start, end, Form::Bare);
                 end
             };
             match text.get(end) {
@@ -140,14 +148,14 @@ impl Splitter {
 }
 
 /// Where the quote stands that ends the cell that begins with one.
-fn closing(cell: &[u8], quote: u8) -> Option<(usize, Quoted)> {
-    let (mut from, mut quoted) = (1, Quoted::Plain);
+fn closing(cell: &[u8], quote: u8) -> Option<(usize, Form)> {
+    let (mut from, mut form) = (1, Form::Quoted);
     loop {
         let end = from + memchr(quote, cell.get(from..)?)?;
         if cell.get(end + 1) != Some(&quote) {
-            return Some((end, quoted));
+            return Some((end, form));
         }
-        quoted = Quoted::Doubled;
+        form = Form::Doubled;
         from = end + 2;
     }
 }
@@ -184,7 +192,7 @@ mod tests {
         assert_eq!(read(" 1.5 ,\" b \"").unwrap(), ["1.5", " b "]);
         let cells = Cells {
             text: " a ",
-            spans: &[Span { start: 0, end: 3, quoted: Quoted::No }],
+            spans: &[Span { start: 0, end: 3, form: Form::Bare }],
             quote: None,
             trim: false,
         };

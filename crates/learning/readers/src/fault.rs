@@ -4,8 +4,11 @@ use std::io;
 
 use plan::Problems;
 
+use crate::records::{COLUMNS_MAX, RECORD_BYTES_MAX};
 use crate::resemblance::Resemblance;
-use crate::text::{COLUMNS_MAX, RECORD_BYTES_MAX};
+
+/// Names and texts of others are shown up to here.
+const SHOWN_CHARS_MAX: usize = 128;
 
 /// What is wrong with one record. It keeps its place among the others, which are read as if it were whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +39,9 @@ pub enum RecordFault {
     /// A header with more cells than a file may have columns.
     #[error("there are more than {COLUMNS_MAX} columns; leave out those that nobody asks for")]
     TooWide,
+    /// A decimal number of more than 16 bytes.
+    #[error("a decimal number has more digits than are read; round it")]
+    Decimal,
 }
 
 /// Why a file, as a whole or from some place on, gives no records.
@@ -44,6 +50,9 @@ pub enum FileFault {
     /// It cannot be opened or read.
     #[error("cannot be read ({0}); check the path and its permissions")]
     Unreadable(io::Error),
+    /// It is no regular file.
+    #[error("is {0}, and not opened; put a regular file in its place")]
+    Special(&'static str),
     /// The dialect contradicts itself.
     #[error("the registered dialect cannot be used: {0}")]
     Dialect(Problems),
@@ -75,6 +84,34 @@ pub enum FileFault {
         "what gzip packed is damaged, ends too early or is followed by something else ({0}); make the file anew"
     )]
     Gzip(io::Error),
+    /// It does not begin as Parquet does.
+    #[error(
+        "the file is not Parquet, as is registered; write it as Parquet, or register the `kind` that it is"
+    )]
+    NotParquet,
+    /// It is Parquet, and its columns are encrypted.
+    #[error("the file is encrypted Parquet; write it without encryption, on an encrypted disk")]
+    Encrypted,
+    /// What Parquet stored is damaged, ends too early or is longer than is read.
+    #[error("what Parquet stored cannot be read: {0}; write the file anew")]
+    Parquet(String),
+    /// A column of structures or lists.
+    #[error("column {column} is nested; flatten it: write a column for each number in it")]
+    Nested { column: String },
+    /// A column of something else than numbers, truths, texts, days and moments.
+    #[error(
+        "column {column} is of the type {kind}, which is not read; write it as a number, a text, a day or a moment"
+    )]
+    ColumnKind {
+        column: String,
+        /// As Parquet calls it.
+        kind: String,
+    },
+    /// A column that is packed as nothing here unpacks.
+    #[error(
+        "column {column} is packed by {packing}, which is not read; write the file with snappy, gzip or zstd"
+    )]
+    Packing { column: String, packing: &'static str },
     /// There is nothing where the header should be.
     #[error("the file is empty; its first line must name the columns")]
     NoHeader,
@@ -88,6 +125,12 @@ pub enum FileFault {
         /// What the file looks like instead.
         resembles: Option<Resemblance>,
     },
+}
+
+/// A name or text of a file as a message shows it: in one line, and not longer than a line is.
+pub(crate) fn shortened(text: &str) -> String {
+    let shown = text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN_CHARS_MAX).is_some() { format!("{shown}…") } else { shown }
 }
 
 fn and_resemblance(resembles: Option<Resemblance>) -> String {

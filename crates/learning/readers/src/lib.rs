@@ -1,4 +1,4 @@
-//! A silo's files as records: bytes unpacked, decoded and cut into cells as a registered dialect says.
+//! A silo's files as records, whatever kind of files they are: bytes unpacked, decoded and cut into cells as a registered dialect says.
 //!
 //! Owns: [`Records`], which reads one record after another in the memory of the longest that may be; [`RecordFault`], for a record
 //! that is broken and keeps its place; [`FileFault`], for a file that gives no records; and [`Resemblance`], what a file looks like that
@@ -32,12 +32,17 @@
 
 mod cells;
 mod fault;
+mod open;
+mod parquet;
+mod records;
 mod resemblance;
+mod row;
 mod source;
 mod text;
 mod window;
 
 pub use cells::Cells;
 pub use fault::{FileFault, RecordFault};
+pub use open::open;
+pub use records::{COLUMNS_MAX, RECORD_BYTES_MAX, Record, Records};
 pub use resemblance::Resemblance;
-pub use text::{COLUMNS_MAX, RECORD_BYTES_MAX, Record, Records};

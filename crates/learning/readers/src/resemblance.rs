@@ -31,7 +31,7 @@ const KINDS: [(&[u8], &str, &str); 15] = [
         "save the sheet as CSV, or unpack the archive",
     ),
     (b"\xd0\xcf\x11\xe0", "a spreadsheet of an old format (.xls)", "save the sheet as CSV"),
-    (b"PAR1", "Parquet", AS_CSV),
+    (b"PAR1", "Parquet", "register `kind = \"parquet\"`"),
     (b"ARROW1", "Arrow or Feather", AS_CSV),
     (b"\x89HDF", "HDF5", AS_CSV),
     (b"SQLite format 3", "an SQLite database", AS_CSV),
@@ -137,7 +137,7 @@ mod tests {
         for (head, look) in [
             (&b"\x1f\x8b\x08\x00"[..], "packed by gzip: unpack it"),
             (b"PK\x03\x04\x14\x00", "a spreadsheet (.xlsx, .ods)"),
-            (b"PAR1\x15\x04", "Parquet: save its table as CSV"),
+            (b"PAR1\x15\x04", "Parquet: register `kind = \"parquet\"`"),
             (b"\x89PNG\r\n", "a PNG image"),
             (&utf16, "UTF-16: save it as UTF-8, or register `encoding = \"utf-16le\"`"),
             (&utf16be, "UTF-16: save it as UTF-8, or register `encoding = \"utf-16be\"`"),

@@ -1,27 +1,22 @@
-//! One record after another.
+//! One record of text after another.
 
 use std::io::Read;
 
 use encoding_rs::{Encoding, ISO_2022_JP, REPLACEMENT};
 use registration::Dialect;
 
-use crate::cells::{Cells, Found, Quoted, Split, Splitter};
+use crate::cells::{Cells, Form, Found, Split, Splitter};
 use crate::fault::{FileFault, RecordFault};
+use crate::records::{COLUMNS_MAX, RECORD_BYTES_MAX, Record};
 use crate::resemblance::{self, Resemblance};
 use crate::source::Source;
 use crate::window::{Line, Window};
 
-/// Longest record, the end of its line included.
-pub const RECORD_BYTES_MAX: usize = 4 << 20;
-
-/// Most columns of a file.
-pub const COLUMNS_MAX: usize = 1 << 18;
-
 /// Ends a text file of old systems.
 const END_OF_TEXT: u8 = 0x1a;
 
-/// A file's records in their order.
-pub struct Records<R> {
+/// A text file's records in their order.
+pub(crate) struct TextRecords<R> {
     window: Window<R>,
     splitter: Splitter,
     encoding: &'static str,
@@ -38,21 +33,9 @@ pub struct Records<R> {
     line: u64,
 }
 
-/// A record, which has its place even where it is broken.
-#[derive(Debug)]
-pub struct Record<'a> {
-    /// The line on which it begins, counted from 1.
-    pub line: u64,
-    /// Its cells, as many as there are columns.
-    pub cells: Result<Cells<'a>, RecordFault>,
-}
-
-impl<R: Read> Records<R> {
-    /// Reads the header of a file that is open, where the dialect says that it has one.
-    ///
-    /// # Errors
-    /// A dialect that cannot be used, a file that is not packed or encoded as it says, a header that is broken or is not there.
-    pub fn new(file: R, dialect: &Dialect) -> Result<Self, FileFault> {
+impl<R: Read> TextRecords<R> {
+    /// The text file that [`Records::new`](crate::Records::new) opens.
+    pub(crate) fn new(file: R, dialect: &Dialect) -> Result<Self, FileFault> {
         let marks = dialect.marks().map_err(FileFault::Dialect)?;
         let encoding = encoding(&dialect.encoding)?;
         let mut records = Self {
@@ -80,31 +63,24 @@ impl<R: Read> Records<R> {
         Ok(records)
     }
 
-    /// The columns' names in their order.
-    pub fn names(&self) -> &[String] {
+    pub(crate) fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The line that was taken for the header, where there is one.
-    pub fn header_line(&self) -> Option<u64> {
+    pub(crate) fn header_line(&self) -> Option<u64> {
         self.header_line
     }
 
-    /// What the file looks like that the dialect does not say.
-    pub fn resembles(&self) -> Option<Resemblance> {
+    pub(crate) fn resembles(&self) -> Option<Resemblance> {
         Resemblance::of(self.window.head(), self.splitter.separator)
     }
 
-    /// The first line in which all of these names stand, where that is near the file's beginning.
-    pub fn line_with<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Option<u64> {
+    pub(crate) fn line_with<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Option<u64> {
         resemblance::line_with(self.window.head(), names)
     }
 
-    /// The next record; `None` at the end of the file. Blank lines and comments are none.
-    ///
-    /// # Errors
-    /// What ends the reading of the file. What is wrong with one record is in that record.
-    pub fn next_record(&mut self) -> Result<Option<Record<'_>>, FileFault> {
+    /// The next record. Blank lines and comments are none.
+    pub(crate) fn next_record(&mut self) -> Result<Option<Record<'_>>, FileFault> {
         let Some((line, read)) = self.advance(Some(self.names.len()))? else { return Ok(None) };
         let cells = read.and_then(|()| self.cells());
         Ok(Some(Record { line, cells }))
@@ -199,8 +175,8 @@ impl<R: Read> Records<R> {
             let Some((close, doubled)) = self.window.closing_quote(open, quote, RECORD_BYTES_MAX)? else {
                 return Ok(Err(RecordFault::Quote));
             };
-            let quoted = if doubled { Quoted::Doubled } else { Quoted::Plain };
-            self.found.push(self.splitter.kept, open, close, quoted);
+            let form = if doubled { Form::Doubled } else { Form::Quoted };
+            self.found.push(self.splitter.kept, open, close, form);
             lines += line_ends(self.window.rest().split_at(close).0.split_at(open).1);
             (end, next) = match self.window.line(close + 1, RECORD_BYTES_MAX)? {
                 Line::Ends { end, next } => (end, next),
