@@ -35,8 +35,15 @@ pub enum DatasetError {
         kind: &'static str,
     },
     /// A folder without tables.
-    #[error("{}: the folder holds no file that ends in .csv; put the silo's files there", path.display())]
-    NoFiles { path: PathBuf },
+    #[error(
+        "{}: the folder holds no file that ends in .{ending}; put the silo's files there, or register the `kind` that they are",
+        path.display()
+    )]
+    NoFiles {
+        path: PathBuf,
+        /// Of files of the registered kind.
+        ending: &'static str,
+    },
     /// A file that gives no records.
     #[error("{file}: {fault}")]
     File {
@@ -249,6 +256,7 @@ impl DatasetError {
     pub(crate) fn of_file(name: &str, path: &Path, fault: FileFault) -> Self {
         match fault {
             FileFault::Unreadable(why) => Self::Unreadable { path: path.to_owned(), why },
+            FileFault::Special(kind) => Self::Special { path: path.to_owned(), kind },
             fault => Self::File { file: name.to_owned(), fault },
         }
     }

@@ -1,13 +1,12 @@
 //! Which files of a folder are read, and how they are opened.
 
 use std::borrow::Cow;
-use std::fs::{self, File, FileType};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use readers::Records;
-use registration::{Compression, Dialect, Registration};
+use registration::{Compression, Dialect, FileKind, Registration};
 
 use crate::error::DatasetError;
 use crate::remarks::Remarks;
@@ -40,16 +39,7 @@ pub fn files_with_remarks(path: &Path, dialect: &Dialect) -> Result<(Vec<PathBuf
 
 /// A file's records.
 pub(crate) fn records(path: &Path, dialect: &Dialect) -> Result<Records<File>, DatasetError> {
-    Records::new(open(path)?, dialect).map_err(|fault| DatasetError::of_file(&name(path), path, fault))
-}
-
-/// Opens a regular file and nothing else: the end of a pipe or a device is waited for in vain.
-pub(crate) fn open(path: &Path) -> Result<File, DatasetError> {
-    let found = fs::metadata(path).map_err(unreadable(path))?;
-    if let Some(kind) = special(found.file_type()) {
-        return Err(DatasetError::Special { path: path.to_owned(), kind });
-    }
-    File::open(path).map_err(unreadable(path))
+    Records::open(path, dialect).map_err(|fault| DatasetError::of_file(&name(path), path, fault))
 }
 
 /// How messages name a file: without its folder, and safe to show.
@@ -64,7 +54,7 @@ fn listed(path: &Path, dialect: &Dialect) -> Result<(Vec<PathBuf>, Vec<String>),
     let (mut files, mut left_out) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(path).map_err(unreadable(path))? {
         let file = entry.map_err(unreadable(path))?.path();
-        if !is_table(&file, dialect.compression) {
+        if !is_table(&file, dialect) {
             continue;
         }
         match BESIDE.iter().any(|beside| name(&file).starts_with(beside)) {
@@ -73,21 +63,11 @@ fn listed(path: &Path, dialect: &Dialect) -> Result<(Vec<PathBuf>, Vec<String>),
         }
     }
     if files.is_empty() {
-        return Err(DatasetError::NoFiles { path: path.to_owned() });
+        return Err(DatasetError::NoFiles { path: path.to_owned(), ending: dialect.kind.as_str() });
     }
     files.sort();
     left_out.sort();
     Ok((files, left_out))
-}
-
-/// What it is where it is no file and no folder.
-fn special(found: FileType) -> Option<&'static str> {
-    match found {
-        kind if kind.is_fifo() => Some("a named pipe"),
-        kind if kind.is_socket() => Some("a socket"),
-        kind if kind.is_char_device() || kind.is_block_device() => Some("a device"),
-        _ => None,
-    }
 }
 
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> DatasetError {
@@ -95,11 +75,13 @@ fn unreadable(path: &Path) -> impl Fn(io::Error) -> DatasetError {
 }
 
 /// Whether its name ends as a table's, which in a packed one stands before `.gz`.
-fn is_table(file: &Path, compression: Compression) -> bool {
+fn is_table(file: &Path, dialect: &Dialect) -> bool {
+    let ending = dialect.kind.as_str();
     let ends =
         |file: &Path, with| file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(with));
-    let unpacked = file.file_stem().filter(|_| compression == Compression::Gzip && ends(file, "gz"));
-    ends(file, "csv") || unpacked.is_some_and(|unpacked| ends(Path::new(unpacked), "csv"))
+    let is_packed = dialect.kind == FileKind::Csv && dialect.compression == Compression::Gzip;
+    let unpacked = file.file_stem().filter(|_| is_packed && ends(file, "gz"));
+    ends(file, ending) || unpacked.is_some_and(|unpacked| ends(Path::new(unpacked), ending))
 }
 
 /// Files with the same bytes. What cannot be looked at is said where it is read.

@@ -58,6 +58,11 @@ impl<'a> Header<'a> {
         Ok(Self { positions: positions(records, &wanted, file)?, readers })
     }
 
+    /// Where the columns stand that were asked for.
+    pub(crate) fn positions(&self) -> &[usize] {
+        &self.positions
+    }
+
     /// What the record says in the column that was asked for in this place, counted from 0: as the file has it, or in the federation's
     /// words. Empty where it is missing.
     pub(crate) fn cell<'c>(
@@ -68,7 +73,8 @@ impl<'a> Header<'a> {
         // A position lies within the header's width, which the record has: nothing is made up.
         let position = self.positions.get(number).copied();
         let cell = position.and_then(|position| cells.get(position)).unwrap_or_default();
-        let Some(reader) = self.readers.get(number) else { return Ok(cell) };
+        let is_null = position.is_some_and(|position| cells.is_null(position));
+        let Some(reader) = self.readers.get(number).filter(|_| !is_null) else { return Ok(cell) };
         let read = reader.read(&cell).map(|said| match said {
             RegisteredCell::Missing => String::new(),
             // Its shortest spelling is read as the same number again.
@@ -116,7 +122,8 @@ fn header<R: Read>(records: &Records<R>) -> String {
     let names = records.names().len();
     match records.header_line() {
         Some(line) => format!("the header (line {line}, {names} names)"),
-        None => format!("the list of {names} registered columns"),
+        None if records.has_lines() => format!("the list of {names} registered columns"),
+        None => format!("the file ({names} columns)"),
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use plan::{Column, Schema};
 
 use crate::error::DatasetError;
-use crate::files::open;
+use crate::files::name;
 use crate::survey::{Columns, check_rows, columns};
 
 /// What an operator has to look at in a silo's files, before any plan is seen.
@@ -66,7 +66,7 @@ pub fn check(path: &Path, schema: Option<&Schema>) -> Result<(), DataProblem> {
     if fs::metadata(path).map_err(unreadable)?.is_dir() {
         fs::read_dir(path).map_err(unreadable)?;
     } else {
-        open(path).map_err(|why| match why {
+        readers::open(path).map_err(|why| match DatasetError::of_file(&name(path), path, why) {
             DatasetError::Unreadable { why, .. } => unreadable(why),
             special => special.into(),
         })?;

@@ -143,6 +143,7 @@ impl<'a> Table<'a> {
         let failed = |fault| DatasetError::of_file(name, path, fault);
         let mut records = opened?;
         let header = Header::find(&records, self.data, self.registration, name)?;
+        records.select(header.positions()).map_err(failed)?;
         while let Some(record) = records.next_record().map_err(failed)? {
             let place = Place { file: name, line: record.line };
             match record.cells {

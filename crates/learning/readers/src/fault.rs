@@ -84,6 +84,11 @@ pub enum FileFault {
         "what gzip packed is damaged, ends too early or is followed by something else ({0}); make the file anew"
     )]
     Gzip(io::Error),
+    /// Text was to be read, and the registered kind is none.
+    #[error(
+        "files of kind \"{0}\" are registered, and here text is read; write the rows as CSV, and leave the registration out"
+    )]
+    NotText(&'static str),
     /// It does not begin as Parquet does.
     #[error(
         "the file is not Parquet, as is registered; write it as Parquet, or register the `kind` that it is"

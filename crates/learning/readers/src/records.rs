@@ -61,9 +61,12 @@ impl<R: Read> Records<R> {
     /// Reads the header of a text file that is open, where the dialect says that it has one.
     ///
     /// # Errors
-    /// A dialect that cannot be used, a file that is not packed or encoded as it says, a header that is broken or is not there.
+    /// A dialect that cannot be used or is not of text, a file that is not packed or encoded as it says, a header that is broken or is not there.
     pub fn new(file: R, dialect: &Dialect) -> Result<Self, FileFault> {
-        Ok(Self(Reading::Text(Box::new(TextRecords::new(file, dialect)?))))
+        match dialect.kind {
+            FileKind::Csv => Ok(Self(Reading::Text(Box::new(TextRecords::new(file, dialect)?)))),
+            other => Err(FileFault::NotText(other.as_str())),
+        }
     }
 
     /// The columns' names in their order.
