@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.json {
         println!("{}", serde_json::to_string(&tally).map_err(Failure::failed)?);
     } else {
-        print!("{}", text.unwrap_or_else(|| table(&tally)));
+        print!("{}", text.unwrap_or_else(|| tally.to_text()));
     }
     tally.verdict().map_err(Failure::failed)
 }
@@ -109,22 +109,6 @@ fn range(text: &str) -> Result<Range<u64>, String> {
     let number = |text: &str| text.trim().parse::<u64>().map_err(|why| format!("`{text}`: {why}"));
     let range = number(from)?..number(to)?;
     if range.is_empty() { Err("it holds no seed; the second number is not in it".into()) } else { Ok(range) }
-}
-
-fn table(tally: &Tally) -> String {
-    let with: Vec<String> = tally.with.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    format!(
-        "federations   {}\nrounds        {}, {} committed, {} attempts aborted\nevents        {}\nsimulated     {:.1} hours in \
-         {:.1} s\nwith          {}\n",
-        tally.federations,
-        tally.rounds,
-        tally.rounds_committed,
-        tally.attempts_aborted,
-        tally.events,
-        tally.simulated_hours,
-        tally.seconds,
-        with.join(", ")
-    )
 }
 
 #[cfg(test)]

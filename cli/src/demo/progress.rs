@@ -4,8 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use accounting::rounded_up;
-use demo::{Audience, EvaluatedVersion};
+use demo::{Audience, EvaluatedVersion, version_line};
 use identity::printable;
 use plan::Plan;
 use run_status::Status;
@@ -80,50 +79,7 @@ impl Audience for Progress {
     }
 
     fn published(&mut self, version: &EvaluatedVersion) {
-        let line = committed(version, self.rounds, self.budget, self.started.elapsed().as_secs_f64());
+        let line = version_line(version, self.rounds, self.budget, self.started.elapsed().as_secs_f64());
         self.say(&line);
-    }
-}
-
-fn committed(version: &EvaluatedVersion, rounds: u64, budget: Option<f64>, seconds: f64) -> String {
-    let manifest = &version.manifest;
-    let epsilon = match (manifest.privacy.epsilon, budget) {
-        (Some(spent), Some(budget)) => format!("{} of {}", rounded_up(spent, 2), rounded_up(budget, 2)),
-        _ => "-".into(),
-    };
-    let outcome = if manifest.round == 0 { "initial" } else { "committed" };
-    let left_out: Vec<String> = manifest
-        .left_out
-        .iter()
-        .map(|left_out| format!("silo-{}: {}", left_out.client, left_out.reason))
-        .collect();
-    let line = format!(
-        "{:>5}/{rounds:<4} {outcome:<9} {:>6}  {:>8.4}  {epsilon:<15} {seconds:>8.2}  {}",
-        manifest.round,
-        manifest.included.len(),
-        version.accuracy,
-        left_out.join("; ")
-    );
-    line.trim_end().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use demo::samples;
-
-    use super::*;
-
-    #[test]
-    fn a_line_names_round_outcome_accuracy_epsilon_seconds_and_who_was_left_out() {
-        let line = committed(&samples::version(7, &[1, 2, 3, 4]), 30, Some(4.9), 1.5);
-        for part in ["7/30", "committed", " 4 ", "0.9000", "0.70 of 4.90", "1.50", "silo-5: was too late"] {
-            assert!(line.contains(part), "no {part:?} in {line:?}");
-        }
-    }
-
-    #[test]
-    fn without_a_budget_no_epsilon_is_shown() {
-        let line = committed(&samples::version(7, &[1, 2, 3, 4, 5]), 30, None, 1.5);
-        assert!(!line.contains("of 4.90") && !line.contains("left out"), "{line:?}");
     }
 }

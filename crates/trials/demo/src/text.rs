@@ -1,7 +1,9 @@
 //! What a demonstration has shown, as a text to read aloud.
 
+use accounting::rounded_up;
 use plan::{Plan, PrivacyMode};
 
+use crate::follow::EvaluatedVersion;
 use crate::plan::HONEST_MIN;
 use crate::summary::Summary;
 
@@ -50,7 +52,7 @@ fn promise(summary: &Summary, mode: PrivacyMode) -> String {
     match (summary.epsilon, summary.delta) {
         (Some(epsilon), Some(delta)) => format!(
             "({}, {delta})-differential privacy; unit: one {}; relation: {}",
-            accounting::rounded_up(epsilon, 3),
+            rounded_up(epsilon, 3),
             summary.privacy_unit,
             accounting::Relation::or_none(mode.relation())
         ),
@@ -93,12 +95,34 @@ fn seen(mode: PrivacyMode) -> &'static str {
     }
 }
 
+/// A line for one version that was published, so many seconds after the run's begin; `budget` is the run's epsilon.
+pub fn version_line(version: &EvaluatedVersion, rounds: u64, budget: Option<f64>, seconds: f64) -> String {
+    let manifest = &version.manifest;
+    let epsilon = match (manifest.privacy.epsilon, budget) {
+        (Some(spent), Some(budget)) => format!("{} of {}", rounded_up(spent, 2), rounded_up(budget, 2)),
+        _ => "-".into(),
+    };
+    let outcome = if manifest.round == 0 { "initial" } else { "committed" };
+    let left_out: Vec<String> = manifest
+        .left_out
+        .iter()
+        .map(|left_out| format!("silo-{}: {}", left_out.client, left_out.reason))
+        .collect();
+    let line = format!(
+        "{:>5}/{rounds:<4} {outcome:<9} {:>6}  {:>8.4}  {epsilon:<15} {seconds:>8.2}  {}",
+        manifest.round,
+        manifest.included.len(),
+        version.accuracy,
+        left_out.join("; ")
+    );
+    line.trim_end().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::follow::EvaluatedVersion;
     use crate::plan::demo_plan;
     use crate::samples::version;
     use crate::summary::DemoEnd;
@@ -141,5 +165,19 @@ mod tests {
         last.manifest.privacy.delta = None;
         let plan = demo_plan(PrivacyMode::Fedavg, 5, None, None).unwrap();
         assert!(summary_text(&summary(last), &plan, "").contains("NO differential privacy"));
+    }
+
+    #[test]
+    fn a_line_names_round_outcome_accuracy_epsilon_seconds_and_who_was_left_out() {
+        let line = version_line(&version(7, &[1, 2, 3, 4]), 30, Some(4.9), 1.5);
+        for part in ["7/30", "committed", " 4 ", "0.9000", "0.70 of 4.90", "1.50", "silo-5: was too late"] {
+            assert!(line.contains(part), "no {part:?} in {line:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_budget_no_epsilon_is_shown() {
+        let line = version_line(&version(7, &[1, 2, 3, 4, 5]), 30, None, 1.5);
+        assert!(!line.contains("of 4.90") && !line.contains("left out"), "{line:?}");
     }
 }

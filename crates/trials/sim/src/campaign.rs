@@ -125,6 +125,23 @@ impl FailedSeed {
 }
 
 impl Tally {
+    /// Lines for people.
+    pub fn to_text(&self) -> String {
+        let with: Vec<String> = self.with.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        format!(
+            "federations   {}\nrounds        {}, {} committed, {} attempts aborted\nevents        {}\nsimulated     {:.1} hours in \
+             {:.1} s\nwith          {}\n",
+            self.federations,
+            self.rounds,
+            self.rounds_committed,
+            self.attempts_aborted,
+            self.events,
+            self.simulated_hours,
+            self.seconds,
+            with.join(", ")
+        )
+    }
+
     /// Ends a campaign.
     ///
     /// # Errors
