@@ -35,6 +35,11 @@ impl Remarks {
         self.clipped.is_empty() && self.empty == 0 && self.left_out.is_empty() && self.twice.is_empty()
     }
 
+    /// How many files were left out or are there twice.
+    pub fn files(&self) -> usize {
+        self.left_out.len() + self.twice.len()
+    }
+
     /// Files that were left out, and pairs of which one is the other's copy.
     pub(crate) fn of_files(left_out: Vec<String>, twice: Vec<(String, String)>) -> Self {
         Self { left_out, twice, ..Self::default() }

@@ -37,7 +37,8 @@ pub fn dialect_of(head: &[u8], is_whole: bool) -> (Dialect, Vec<String>) {
     let cells: Vec<(&Line, Vec<String>)> =
         rows.iter().map(|row| (*row, split(&row.text, separator))).collect();
     let share = cells.iter().filter(|(_, cells)| cells.len() == width).count();
-    found.says(format!("{share} of the first {} lines have {width} cells by this separator", cells.len()));
+    found
+        .says(format!("{share} of the first {} lines have {width} cells, cut at {separator:?}", cells.len()));
     found.skip_above(&cells, &all, width);
     let table: Vec<&Vec<String>> =
         cells.iter().map(|(_, cells)| cells).filter(|cells| cells.len() == width).collect();

@@ -14,6 +14,8 @@ use registration::{Dialect, Marks};
 use crate::columns::{Counted, Holds, VALUES_MAX};
 use crate::dialect::dialect_of;
 use crate::files::tables;
+use crate::inspection::places;
+use crate::reading::Reader;
 use crate::words::{Asked, asked, words};
 
 /// So much of a file's beginning says how it is written.
@@ -101,6 +103,29 @@ impl Proposal {
         let of_plan = columns.iter().find(|found| found.held.as_ref().is_some_and(is_label));
         let label = label.or(of_plan.map(|found| found.name.as_str())).map(str::to_owned);
         Ok(Self { dialect, reasons, planned, records, broken, first_broken, missing, columns, label })
+    }
+
+    /// How the files are written.
+    pub(crate) fn dialect(&self) -> &Dialect {
+        &self.dialect
+    }
+
+    /// Why they are taken to be written so.
+    pub(crate) fn reasons(&self) -> &[String] {
+        &self.reasons
+    }
+
+    /// The label's column in the files.
+    pub(crate) fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
+    /// What the federation calls the column at this place, and what reads its cells.
+    pub(crate) fn reader<'a>(&self, place: usize) -> Option<(String, Reader<'a>)> {
+        let Found { name, held } = self.columns.get(place)?;
+        let Some(Held { word, holds, missing }) = held else { return Some((name.clone(), Reader::Ignored)) };
+        let missing = self.missing.iter().chain(missing).copied().collect();
+        Some((word.clone(), Reader::found(self.dialect.marks().ok()?, missing, holds)))
     }
 
     /// What was taken for what, for the person who is to confirm it; and [`Proposal::to_toml`].
@@ -255,22 +280,13 @@ impl Rows {
             let values_max = (VALUES_OF_ALL / self.names.len().max(1)).clamp(4, VALUES_MAX);
             self.columns = self.names.iter().map(|_| Counted::new(marks, values_max)).collect();
         }
-        let places: BTreeMap<&str, usize> =
-            records.names().iter().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
-        let is_same = records.names() == self.names;
-        if !is_same
-            && (places.len() != self.names.len()
-                || self.names.iter().any(|name| !places.contains_key(name.as_str())))
-        {
+        let places = places(&self.names, records.names());
+        let is_whole = places.len() == records.names().len() && places.iter().all(Option::is_some);
+        if !is_whole {
             reasons.push(format!(
                 "{file} has other columns than the first file: those of the first are registered"
             ));
         }
-        // Where the header is the same, so are the places, also of names that are there twice.
-        let place = |(index, name): (usize, &String)| {
-            if is_same { Some(index) } else { places.get(name.as_str()).copied() }
-        };
-        let places: Vec<Option<usize>> = self.names.iter().enumerate().map(place).collect();
         while let Some(record) = records.next_record().map_err(failed)? {
             self.records += 1;
             match record.cells {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use inspect::Proposal;
+use inspect::{Inspection, Known, Proposal};
 use registration::{Meaning, Registration};
 
 #[expect(clippy::print_stderr, reason = "says that nothing was read")]
@@ -60,5 +60,50 @@ fn large_data_of_four_hospitals_is_registered_as_it_is() {
         };
         assert!(label.plus == 0 && (2..=5).contains(&label.classes), "{hospital}: {label:?}");
         assert!(matches!(registration.columns()["column_5"].meaning, Meaning::Number(_)), "{hospital}");
+    }
+}
+
+#[test]
+fn large_data_of_a_census_is_looked_at_as_it_is() {
+    let Some(path) = data("adult/adult.data") else { return };
+    let inspected = Inspection::of(&path, &Known { label: Some("column_15"), ..Known::default() }).unwrap();
+    let found: Vec<_> = inspected
+        .findings()
+        .iter()
+        .map(|finding| (finding.code, finding.column.as_deref(), finding.count))
+        .collect();
+    // A gain of 99999 stands for all above.
+    let expected = [
+        ("duplicate_rows", None, 24),
+        ("rows_with_missing", None, 2_399),
+        ("stands_for_missing", Some("column_11"), 159),
+    ];
+    assert_eq!(found, expected);
+    let json: serde_json::Value = serde_json::from_str(&inspected.to_json().unwrap()).unwrap();
+    let column = |place: usize, key: &str| json["columns"][place][key].as_f64();
+    assert_eq!(
+        (inspected.rows(), column(0, "minimum"), column(0, "maximum")),
+        (32_561, Some(17.0), Some(90.0))
+    );
+    assert_eq!([1, 6, 13].map(|place| column(place, "missing")), [1_836.0, 1_843.0, 583.0].map(Some));
+    assert!(inspected.to_text().contains("<=50K                 24,720  75.9 %"));
+}
+
+#[test]
+fn large_data_of_hospitals_shows_what_was_not_measured() {
+    for (hospital, column, code, count) in [
+        ("switzerland", "column_5", "stands_for_missing", 123),
+        ("va", "column_5", "stands_for_missing", 49),
+        ("va", "column_4", "stands_for_missing", 1),
+        ("hungarian", "column_12", "missing", 291),
+    ] {
+        let Some(path) = data(&format!("heart/processed.{hospital}.data")) else { return };
+        let inspected =
+            Inspection::of(&path, &Known { label: Some("column_14"), ..Known::default() }).unwrap();
+        let is = |finding: &&inspect::DataFinding| {
+            finding.code == code && finding.column.as_deref() == Some(column)
+        };
+        let found = inspected.findings().iter().find(is);
+        assert_eq!(found.map(|finding| finding.count), Some(count), "{hospital}, {column}");
     }
 }
