@@ -3,7 +3,7 @@
 //! Owns: [`dialect_of`], which says how a text file seems to be written, from its first bytes alone and with its reasons; [`Proposal`],
 //! which then reads the whole file, or all files of a folder, by that, says what stands in each column, and writes the registration, in a
 //! plan's words where there is one; and [`Inspection`], which counts what the columns hold, finds what a person should look at, and shows both
-//! as a text and as JSON.
+//! as a text, as JSON and as a page.
 //!
 //! Does not: decide. What is proposed or found is what stands in some files; nothing is inferred where a silo's daemon starts or trains.
 //!
@@ -30,6 +30,8 @@ mod dialect;
 mod files;
 mod findings;
 mod inspection;
+mod page;
+mod plot;
 mod profile;
 mod proposal;
 mod reading;
