@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use operate::{Unusable, read_secret_text, read_text};
 pub(crate) use vault::NewFolder;
 use vault::NewFolderError;
-use vault::files::{self, AS_UMASK};
+use vault::files::{self, AS_UMASK, OWNER_ONLY};
 
 /// Why a new file or folder is not there.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,16 @@ pub(crate) enum WriteError {
 
 /// Writes a document to a new file.
 pub(crate) fn write_document(path: &Path, json: &str) -> Result<(), WriteError> {
-    files::write_new(path, format!("{json}\n").as_bytes(), AS_UMASK).map_err(|why| match why.kind() {
+    write(path, &format!("{json}\n"), AS_UMASK)
+}
+
+/// Writes to a new file what is for its owner alone.
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), WriteError> {
+    write(path, text, OWNER_ONLY)
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), WriteError> {
+    files::write_new(path, text.as_bytes(), mode).map_err(|why| match why.kind() {
         io::ErrorKind::AlreadyExists => WriteError::DocumentTaken { place: path.to_owned() },
         _ => cannot_write(path, why),
     })

@@ -36,6 +36,7 @@ mod canaries;
 mod chains;
 mod demonstrations;
 mod exports;
+mod inspections;
 mod keys;
 mod ledgers;
 mod long_runs;
