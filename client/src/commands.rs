@@ -344,6 +344,11 @@ fn state_folder(
 fn print_schema(path: &Path, labels: &[String], program: &Program) -> Result<(), (u8, String)> {
     let unusable = |why: String| (EXIT_CONFIGURATION, why);
     let config = read(path)?;
+    if config.registration.is_some() {
+        return Err(unusable(
+            "`registration` says what the columns hold, and [policy.schema] is not needed beside it".into(),
+        ));
+    }
     let spawner = config.spawner(program, None).map_err(|why| unusable(why.to_string()))?;
     let trainers = workshop::of_spawner(Arc::new(spawner));
     let schema = workshop::describe_files(&trainers, labels).map_err(|why| unusable(why.to_string()))?;
@@ -382,15 +387,17 @@ fn log(folder: &Path, since: Option<u64>, action: Option<String>, json: bool) ->
 }
 
 fn doctor(path: &Path, json: bool, program: &Program) -> Result<(), (u8, String)> {
-    let config = read(path)?;
+    let mut config = read(path)?;
     let fine = |what, detail: &str| Finding { what, ok: true, detail: detail.to_owned(), remedy: None };
     let bad = |what, detail| Finding { what, ok: false, detail, remedy: None };
     let mut findings = vec![match Config::load(path) {
         Ok(_) => fine("configuration", "it, the roster and the keys can be used"),
         Err(why) => bad("configuration", why.to_string()),
     }];
+    // What is wrong with the registration was said with the configuration.
+    config.register(&mut Problems::default());
     findings.push(match config.check_data(program) {
-        Ok(()) => fine("data", "the path can be read"),
+        Ok(found) => fine("data", &found.join("; ")),
         Err(why) => bad("data", why),
     });
     let alarms = Alarm::new(&config.state_dir, daemon::wall_ms).lines();

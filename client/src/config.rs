@@ -12,7 +12,7 @@ use sandbox::Demand;
 use secagg::ClientId;
 use tonic::codegen::http::Uri;
 use vault::Vault;
-use workshop::TrainerConfig;
+use workshop::{RegistrationFile, TrainerConfig};
 
 use crate::trainer_program::Trains;
 use crate::transport::{Tls, Transport};
@@ -36,6 +36,10 @@ daemon::configuration! {
         pub client_id: u32,
         /// The silo's table: a CSV file, or a folder of them.
         pub data: PathBuf,
+        /// How its files are written and what their columns mean, as a person has confirmed it; read when the daemon starts. Without it,
+        /// they are plain CSV under the plans' own names.
+        #[serde(default)]
+        pub registration: Option<RegistrationFile>,
         /// The name of the data, whatever its version: one ledger counts all that it spends. Without it, that of the file
         /// or folder.
         #[serde(default)]
@@ -107,7 +111,8 @@ impl Config {
             &mut config.proxy_auth_file,
             &mut config.trainer.program,
         ];
-        daemon::resolve(path, optional.into_iter().flatten());
+        let registration = config.registration.as_mut().map(RegistrationFile::path_mut);
+        daemon::resolve(path, optional.into_iter().flatten().chain(registration));
         config
     }
 
@@ -115,8 +120,9 @@ impl Config {
     ///
     /// # Errors
     /// Every problem at once.
-    pub fn open(self) -> Result<Loaded, Problems> {
+    pub fn open(mut self) -> Result<Loaded, Problems> {
         let mut problems = Problems::default();
+        self.register(&mut problems);
         self.check_coordinator(&mut problems);
         self.check_policy(&mut problems);
         self.ledger.check(&self, &mut problems);
@@ -147,6 +153,13 @@ impl Config {
                 Ok(Loaded { config, profile, vault, ledger, transport, proxy, file, text, one_run, trains })
             }
             _ => Err(problems),
+        }
+    }
+
+    /// Reads the registration, where there is one.
+    pub(crate) fn register(&mut self, problems: &mut Problems) {
+        if let Some(file) = &mut self.registration {
+            file.pin(&mut self.policy, problems);
         }
     }
 

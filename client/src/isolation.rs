@@ -5,6 +5,7 @@ use std::path::Path;
 
 use sandbox::ShutOut;
 use vault::files::{make_folders, parent, sync_parent};
+use workshop::RegistrationFile;
 
 use crate::Config;
 
@@ -40,7 +41,8 @@ impl Config {
         let files = [Some(&self.identity_key_file), tls_key, self.proxy_auth_file.as_ref()];
         let mut secrets: Vec<_> = files.into_iter().flatten().cloned().collect();
         secrets.extend(self.encryption.as_ref().and_then(|sealed| sealed.master_file()));
-        let fixed = file.into_iter().chain([program]).map(Path::to_owned).collect();
+        let registration = self.registration.as_ref().map(RegistrationFile::path);
+        let fixed = file.into_iter().chain([program]).chain(registration).map(Path::to_owned).collect();
         Ok(ShutOut { data: vec![self.data.clone()], read, follow, write, fixed, secrets })
     }
 }

@@ -94,7 +94,7 @@ pub struct Args {
     /// The configuration file; deploy/ holds a commented sample.
     #[arg(long, value_name = "FILE", required = true)]
     config: Option<PathBuf>,
-    /// Check the configuration, the roster, the key and the data's path, and exit.
+    /// Check the configuration, the roster and the key, read the data to its end, say what of it fits no registered column, and exit.
     #[arg(long)]
     check: bool,
     /// Take part in one run and exit when it is over, or refused: for a job of a scheduler.
@@ -266,7 +266,8 @@ impl Daemon for Loaded {
                 self.config.shut_out(self.file.as_deref(), &program.path).map_err(|why| why.to_string())?;
             keeps.check(demand).map_err(|why| format!("sandbox: {why}"))?;
         }
-        self.config.check_data(&program).map_err(|why| format!("data: {why}"))?;
+        let found = self.config.check_data(&program).map_err(|why| format!("data: {why}"))?;
+        found.iter().for_each(|line| println!("data: {line}"));
         Ok(String::new())
     }
 
@@ -382,7 +383,8 @@ pub async fn run_on(
         tasks.spawn(workshop::watch_spawner(Arc::clone(spawner), alarm.clone(), departures.recorder()));
     }
     let policy_file = file.map(|file| {
-        PolicyFile::new(file, text, profile.policy.clone(), trains.spawner).keep(changed, alarm.clone())
+        let policy = (profile.policy.clone(), config.registration.is_some());
+        PolicyFile::new(file, text, policy, trains.spawner).keep(changed, alarm.clone())
     });
     let driver = Driver::open(Parts {
         spending: UncheckedSpending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms),

@@ -25,6 +25,8 @@ pub(crate) struct PolicyFile {
     seen: Option<Result<String, String>>,
     /// The policy in force.
     policy: Policy,
+    /// Whether its columns are those of a registration, which is read when a daemon starts.
+    registered: bool,
     /// Reads the file, where there is one: this process may not open what took its name.
     spawner: Option<Arc<Spawner>>,
 }
@@ -44,8 +46,13 @@ enum Look {
 
 impl PolicyFile {
     /// The configuration file that the policy in force was read from.
-    pub(crate) fn new(path: PathBuf, begun: String, policy: Policy, spawner: Option<Arc<Spawner>>) -> Self {
-        Self { path, begun, seen: None, policy, spawner }
+    pub(crate) fn new(
+        path: PathBuf,
+        begun: String,
+        (policy, registered): (Policy, bool),
+        spawner: Option<Arc<Spawner>>,
+    ) -> Self {
+        Self { path, begun, seen: None, policy, registered, spawner }
     }
 
     /// Looks for as long as the daemon runs. Of a file that cannot be used the operator hears once, until it is another.
@@ -100,7 +107,7 @@ impl PolicyFile {
             Ok(text) => text,
             Err(why) => return Look::Unusable(format!("cannot read it: {why}")),
         };
-        let config = match Config::of_text(&self.path, &text) {
+        let mut config = match Config::of_text(&self.path, &text) {
             Ok(config) => config,
             Err(why) => return Look::Unusable(why.to_string()),
         };
@@ -108,6 +115,9 @@ impl PolicyFile {
         config.check_policy(&mut problems);
         if !problems.0.is_empty() {
             return Look::Unusable(problems.to_string());
+        }
+        if self.registered || config.registration.is_some() {
+            config.policy.schema.clone_from(&self.policy.schema);
         }
         let mut at_the_start = daemon::changed_keys(&self.begun, &text);
         at_the_start.retain(|key| key.split('.').next() != Some("policy"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sandbox::{Demand, Level};
 use spawner::{Program, SpawnError, Spawner};
-use workshop::TrainerCommand;
+use workshop::{CheckedFiles, TrainerCommand};
 
 use crate::Config;
 
@@ -39,12 +39,15 @@ impl Config {
         }
     }
 
-    /// Has a trainer look at what its operator has to look at in the data, before any plan is seen.
-    pub(crate) fn check_data(&self, program: &Program) -> Result<(), String> {
+    /// Has a trainer read the data, before any plan is seen: what its operator should know of it, a line each.
+    pub(crate) fn check_data(&self, program: &Program) -> Result<Vec<String>, String> {
         let spawner = self.spawner(program, None).map_err(|why| why.to_string())?;
         let trainers = workshop::of_spawner(Arc::new(spawner));
-        let problem = workshop::check_files(&trainers, self.policy.schema.as_ref());
-        problem.map_err(|why| why.to_string())?.map_or(Ok(()), Err)
+        let schema = self.policy.schema.as_ref().filter(|_| self.registration.is_none());
+        let CheckedFiles { problem, found } =
+            workshop::check_files(&trainers, schema).map_err(|why| why.to_string())?;
+        let by = self.registration.iter().map(|file| format!("read by {}", file.path().display()));
+        problem.map_or(Ok(by.chain(found).collect()), Err)
     }
 
     /// Starts what starts trainers, which train by the policy in a configuration, or describe the files without one.
@@ -53,7 +56,8 @@ impl Config {
         program: &Program,
         configuration: Option<&Path>,
     ) -> Result<Spawner, SpawnError> {
-        let (trainer, data) = (&self.trainer, self.data.as_path());
-        TrainerCommand { program, trainer, data, demand: self.demand() }.start(configuration)
+        let Self { trainer, data, registration, .. } = self;
+        let (registration, demand) = (registration.as_ref(), self.demand());
+        TrainerCommand { program, trainer, data, registration, demand }.start(configuration)
     }
 }

@@ -101,6 +101,36 @@ fn the_sample_configuration_is_usable_once_its_files_and_keys_are() {
 }
 
 #[test]
+fn plans_are_held_against_the_registration_that_the_configuration_names_and_against_no_second_list() {
+    let folder = folder();
+    let named = text().replace("state_dir", "registration = \"silo.toml\"\nstate_dir");
+    let refused = |text: &str| load(folder.path(), text).unwrap_err();
+    assert!(
+        refused(&named).contains("line 4: registration: `FOLDER/silo.toml`: cannot be read: No such file"),
+        "{}",
+        refused(&named)
+    );
+    write(folder.path(), "silo.toml", "format = 1\n[columns]\na = { type = \"colour\" }\n", 0o644);
+    assert!(
+        refused(&named).contains("cannot be used:\nline 3: columns.a: the type \"colour\""),
+        "{}",
+        refused(&named)
+    );
+    write(folder.path(), "silo.toml", "format = 1\n[columns]\na = { type = \"number\" }\n", 0o644);
+    assert!(refused(&named).contains("columns: have no label"), "{}", refused(&named));
+
+    let whole = "format = 1\n[columns]\nill = { from = \"label\", type = \"flag\" }\n";
+    write(folder.path(), "silo.toml", whole, 0o644);
+    let schema = plan::Schema([("ill".into(), plan::Column::Flag {})].into());
+    let config = load(folder.path(), &named).unwrap();
+    assert_eq!(config.policy.schema, Some(schema.clone()));
+    let kept = config.shut_out(None, Path::new("/usr/bin/folkmoot-trainer")).unwrap();
+    assert!(kept.fixed.contains(&folder.path().join("silo.toml")), "the daemon does not write it: {kept:?}");
+    let twice = format!("{named}[policy.schema]\n{}", schema.to_toml());
+    assert!(refused(&twice).contains("policy.schema: contradicts `registration`"), "{}", refused(&twice));
+}
+
+#[test]
 fn neither_the_configuration_nor_an_error_shows_the_secret_key() {
     let folder = folder();
     let secret = hex::encode([1; 32]);

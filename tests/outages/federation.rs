@@ -148,6 +148,7 @@ impl Federation {
             proxy_auth_file: None,
             tells_data_version: true,
             sandbox: None,
+            registration: None,
             trainer: Default::default(),
             ledger: client::LedgerConfig::default(),
             log: "info".into(),

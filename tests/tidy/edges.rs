@@ -291,14 +291,27 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("telemetry", &["alarms"]),
     ("tlog", &[]),
     ("train", &["datasets", "dp", "params", "plan", "trainer"]),
-    ("trainer", &["datasets", "dp", "params", "plan", "sandbox", "spawner", "trainer_protocol"]),
+    (
+        "trainer",
+        &["datasets", "dp", "params", "plan", "registration", "sandbox", "spawner", "trainer_protocol"],
+    ),
     ("trainer_protocol", &["params", "plan", "sandbox"]),
     ("vault", &[]),
     ("wire", &["checkpoint", "identity", "messages", "params", "plan", "run_status", "secagg"]),
     ("witness", &["audit", "identity", "params", "plan", "protocol", "secagg", "store", "tlog"]),
     (
         "workshop",
-        &["alarms", "audit", "params", "plan", "protocol", "sandbox", "spawner", "trainer_protocol"],
+        &[
+            "alarms",
+            "audit",
+            "params",
+            "plan",
+            "protocol",
+            "registration",
+            "sandbox",
+            "spawner",
+            "trainer_protocol",
+        ],
     ),
 ];
 

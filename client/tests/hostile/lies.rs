@@ -147,7 +147,7 @@ impl Lie {
         let lie: Vec<u8> = match self {
             Self::AnotherJob => Reply::trained(job + 1, &answer)?.to_bytes().to_vec(),
             Self::AnotherMessage => {
-                Frame::of(&Reply::Checked { job, problem: None }, &[])?.to_bytes().to_vec()
+                Frame::of(&Reply::Checked { job, problem: None, found: vec![] }, &[])?.to_bytes().to_vec()
             }
             Self::NoMessage => Frame::of(&"all is well", &[])?.to_bytes().to_vec(),
             Self::EnormousBody => announced(2, u64::MAX),

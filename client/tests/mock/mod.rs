@@ -397,6 +397,7 @@ pub fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) -> Config
         proxy_auth_file: None,
         tells_data_version: false,
         sandbox: None,
+        registration: None,
         trainer: Default::default(),
         ledger: LedgerConfig::default(),
         log: "info".into(),

@@ -17,6 +17,20 @@ pub struct RegisteredColumn {
 }
 
 impl RegisteredColumn {
+    /// One that stands in the files under the federation's word, as plain files have it.
+    pub(crate) fn plain(column: &Column) -> Self {
+        let meaning = match column {
+            Column::Number {} => Meaning::Number(Number::PLAIN),
+            Column::Label { classes } => Meaning::Label(Label { classes: *classes, values: None, plus: 0 }),
+            Column::Category { values } => {
+                Meaning::Category(values.iter().map(|value| (value.clone(), value.clone())).collect())
+            }
+            Column::Flag {} => Meaning::Flag { yes: [YES.to_owned()].into(), no: [NO.to_owned()].into() },
+            Column::Date {} => Meaning::Date(DateForm::Iso),
+        };
+        Self { from: None, meaning, missing: Vec::new() }
+    }
+
     /// What a plan may take it for; `None` where no plan may ask for it.
     pub(crate) fn schema(&self) -> Option<Column> {
         match &self.meaning {
@@ -60,6 +74,11 @@ pub struct Number {
     pub maximum: f64,
 }
 
+impl Number {
+    /// As it stands in the file.
+    const PLAIN: Self = Self { times: 1.0, plus: 0.0, minimum: f64::NEG_INFINITY, maximum: f64::INFINITY };
+}
+
 /// How a label's cell becomes the number of a class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Label {
@@ -90,6 +109,10 @@ impl DateForm {
         ("YYYYMMDD", Self::Digits),
     ];
 }
+
+/// What a flag's cells are where nothing else is said.
+const YES: &str = "1";
+const NO: &str = "0";
 
 const TYPES: [&str; 6] = ["number", "label", "category", "flag", "date", "ignore"];
 
@@ -173,10 +196,10 @@ impl Written {
 
     fn number(&self, problems: &mut Vec<String>) -> Number {
         let number = Number {
-            times: self.times.unwrap_or(1.0),
-            plus: self.plus.unwrap_or(0.0),
-            minimum: self.minimum.unwrap_or(f64::NEG_INFINITY),
-            maximum: self.maximum.unwrap_or(f64::INFINITY),
+            times: self.times.unwrap_or(Number::PLAIN.times),
+            plus: self.plus.unwrap_or(Number::PLAIN.plus),
+            minimum: self.minimum.unwrap_or(Number::PLAIN.minimum),
+            maximum: self.maximum.unwrap_or(Number::PLAIN.maximum),
         };
         if number.times == 0.0 {
             problems.push("`times` is 0, which makes all numbers one; leave it out for none".into());
@@ -256,7 +279,7 @@ impl Written {
         let side = |cells: &Option<Vec<String>>, plain: &str| {
             cells.as_ref().map_or_else(|| vec![plain.to_owned()], Clone::clone)
         };
-        let (yes, no) = (side(&self.yes, "1"), side(&self.no, "0"));
+        let (yes, no) = (side(&self.yes, YES), side(&self.no, NO));
         let all: Vec<String> = yes.iter().chain(&no).cloned().collect();
         for cell in twice(&all) {
             problems.push(format!("{cell:?} stands in `yes` and `no`, or twice in one; take one out"));

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, ValueDeserializer};
 use toml::{Spanned, de};
 
-use crate::column::{RegisteredColumn, Written};
+use crate::column::{Meaning, RegisteredColumn, Written};
 use crate::dialect::Dialect;
 
 /// Longest text of a registration, in bytes.
@@ -51,6 +51,12 @@ impl Registration {
         found.filter(|_| reading.problems.is_empty()).ok_or(Problems(reading.problems))
     }
 
+    /// Of plain files whose columns have the federation's own names and hold what this schema says.
+    pub fn of_schema(schema: &Schema) -> Self {
+        let plain = |(word, column): (&String, &Column)| (word.clone(), RegisteredColumn::plain(column));
+        Self { dialect: Dialect::default(), columns: schema.0.iter().map(plain).collect() }
+    }
+
     /// How the files are written.
     pub fn dialect(&self) -> &Dialect {
         &self.dialect
@@ -68,6 +74,12 @@ impl Registration {
             return Err(Problem::new("columns", NO_LABEL));
         }
         Ok(Schema(columns))
+    }
+
+    /// The federation's words of all columns that a plan may ask for.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        let used = self.columns.iter().filter(|(_, column)| column.meaning != Meaning::Ignore);
+        used.map(|(word, _)| word.as_str())
     }
 
     /// The columns, under the federation's words.
@@ -198,7 +210,6 @@ impl Reading<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::column::Meaning;
 
     fn problems(text: &str) -> Vec<String> {
         let Problems(problems) = Registration::from_toml(text).unwrap_err();
@@ -283,6 +294,9 @@ mod tests {
             registration.schema().unwrap().0,
             expected.map(|(word, column)| (word.to_owned(), column)).into()
         );
+        assert_eq!(registration.words().collect::<Vec<_>>(), ["a", "b", "c", "d", "e"]);
+        let plain = Registration::of_schema(&registration.schema().unwrap());
+        assert_eq!(plain.schema().unwrap(), registration.schema().unwrap());
         let why =
             read("a = { type = \"number\" }\nb = { type = \"ignore\" }\n").schema().unwrap_err().to_string();
         assert!(why.starts_with("columns: have no label") && why.contains("type = \"label\""), "{why}");

@@ -58,13 +58,15 @@ pub enum DatasetError {
         file: String,
     },
     /// A header that lacks a column.
-    #[error("{file}: {header} has no column {column}{}, which the plan asks for; {}", and_others(*.others), near_or(.near.as_deref(), .remedy))]
+    #[error("{file}: {header} has no column {column}{}, {}; {}", and_others(*.others), wanted(*.registered), near_or(.near.as_deref(), .remedy))]
     MissingColumn {
         /// The file's name.
         file: String,
         column: String,
         /// How many more are missing.
         others: usize,
+        /// Whether it is wanted because it is registered, and not by the plan alone.
+        registered: bool,
         /// What was taken for the header, and how many names it has.
         header: Box<str>,
         /// Of the file's names, shortened, the one that differs in how it is written alone.
@@ -242,10 +244,11 @@ impl DatasetError {
                 place(file, *line, column)
             ),
             // Without a header line, what stands in brackets may be a cell's.
-            Self::MissingColumn { file, column, others, header, near: Some(_), .. } => format!(
-                "{file}: {header} has no column {column}{}, which the plan asks for; a name there differs in case, spaces or \
+            Self::MissingColumn { file, column, others, registered, header, near: Some(_), .. } => format!(
+                "{file}: {header} has no column {column}{}, {}; a name there differs in case, spaces or \
                  brackets alone: rename it",
-                and_others(*others)
+                and_others(*others),
+                wanted(*registered)
             ),
             Self::Misfits { first, misfits } => in_all(&first.without_cells(), misfits),
             other => other.to_string(),
@@ -275,6 +278,10 @@ fn and_others(others: usize) -> String {
         0 => String::new(),
         others => format!(" (nor {others} more)"),
     }
+}
+
+fn wanted(registered: bool) -> &'static str {
+    if registered { "which is registered" } else { "which the plan asks for" }
 }
 
 fn near_or(near: Option<&str>, otherwise: &str) -> String {

@@ -45,17 +45,31 @@ impl<'a> Header<'a> {
         file: &str,
     ) -> Result<Self, DatasetError> {
         let words: Vec<Cow<'_, str>> = words.collect();
-        let Some(registration) = registration else {
-            let wanted: Vec<&str> = words.iter().map(Cow::as_ref).collect();
-            return Ok(Self { positions: positions(records, &wanted, file)?, readers: Vec::new() });
-        };
+        let words = words.iter().map(Cow::as_ref);
+        match registration {
+            Some(registration) => Self::registered(records, words, registration, file),
+            None => {
+                let wanted: Vec<&str> = words.collect();
+                let positions = positions(records, &wanted, false, file)?;
+                Ok(Self { positions, readers: Vec::new() })
+            }
+        }
+    }
+
+    /// Finds the columns that are registered under these words.
+    pub(crate) fn registered<'w, R: Read>(
+        records: &Records<R>,
+        words: impl Iterator<Item = &'w str>,
+        registration: &'a Registration,
+        file: &str,
+    ) -> Result<Self, DatasetError> {
         let reader = |word: &str| {
             let unregistered = || DatasetError::NotRegistered { column: word.to_owned() };
             registration.reader(word).ok_or_else(unregistered)
         };
-        let registered = words.iter().map(|word| reader(word)).collect::<Result<Vec<_>, _>>()?;
-        let (wanted, readers): (Vec<&str>, Vec<CellReader<'a>>) = registered.into_iter().unzip();
-        Ok(Self { positions: positions(records, &wanted, file)?, readers })
+        let readers = words.map(reader).collect::<Result<Vec<_>, _>>()?;
+        let (wanted, readers): (Vec<&str>, Vec<CellReader<'a>>) = readers.into_iter().unzip();
+        Ok(Self { positions: positions(records, &wanted, true, file)?, readers })
     }
 
     /// Where the columns stand that were asked for.
@@ -94,7 +108,12 @@ fn words(data: &Data) -> impl Iterator<Item = Cow<'_, str>> {
 }
 
 /// Where these columns stand.
-fn positions<R: Read>(records: &Records<R>, wanted: &[&str], file: &str) -> Result<Vec<usize>, DatasetError> {
+fn positions<R: Read>(
+    records: &Records<R>,
+    wanted: &[&str],
+    registered: bool,
+    file: &str,
+) -> Result<Vec<usize>, DatasetError> {
     let mut positions: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (position, name) in records.names().iter().enumerate() {
         positions.entry(name).or_default().push(position);
@@ -105,6 +124,7 @@ fn positions<R: Read>(records: &Records<R>, wanted: &[&str], file: &str) -> Resu
             file: file.to_owned(),
             column: (**first).to_owned(),
             others: others.len(),
+            registered,
             header: header(records).into(),
             near: near(records, first).map(Into::into),
             remedy: remedy(records, wanted.iter().copied()).into(),

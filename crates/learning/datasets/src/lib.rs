@@ -3,8 +3,8 @@
 //! Owns: [`Dataset`], read from a CSV file or a folder of them; [`DatasetError`], which names the file, the line,
 //! the column and the remedy for the silo's operator; [`Misfits`], which counts the same where none of it is an error; [`Remarks`],
 //! which say what of a table that was read may not be what was meant; [`Unlabelled`], the rows of whoever has a model and no labels;
-//! [`columns`] and [`schema_of`], which describe files without a plan; [`check`], which finds what keeps files from being used,
-//! without reading their rows; [`idx`], the reader of pairs of IDX files; and [`digits`], the small public table of the examples.
+//! [`columns`], [`schema_of`] and [`Survey`], which describe files without a plan; [`idx`], the reader of pairs of IDX files; and [`digits`],
+//! the small public table of the examples.
 //!
 //! Does not: train, split, shuffle, or send anything. No statistic of the data is computed: features are scaled by
 //! the public ranges that the plan states.
@@ -48,7 +48,7 @@ pub use files::{files_with_remarks, name as file_name};
 pub use header::bare_name;
 pub use misfits::Misfits;
 pub use remarks::Remarks;
-pub use schema::{DataProblem, SchemaError, check, schema_of};
-pub use survey::{Columns, columns};
+pub use schema::{SchemaError, schema_of};
+pub use survey::{Columns, Survey, columns};
 pub use table::ROWS_MAX;
 pub use unlabelled::{Unlabelled, UnlabelledRow};

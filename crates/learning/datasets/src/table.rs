@@ -53,6 +53,24 @@ pub(crate) struct Place<'a> {
     pub(crate) line: u64,
 }
 
+impl Place<'_> {
+    /// Of a row beyond the last that a table may have.
+    pub(crate) fn one_too_many(self) -> DatasetError {
+        DatasetError::TooManyRows { file: self.file.to_owned(), line: self.line }
+    }
+
+    /// Of a record that is broken.
+    pub(crate) fn broken(self, fault: RecordFault) -> DatasetError {
+        DatasetError::Record { file: self.file.to_owned(), line: self.line, fault }
+    }
+
+    /// Of a cell in a registered column.
+    pub(crate) fn unregistered(self, column: &str, (why, cell): (Misread, String)) -> DatasetError {
+        let (file, column, cell) = (self.file.to_owned(), column.to_owned(), shortened(&cell));
+        DatasetError::Unregistered { file, line: self.line, column, cell, why }
+    }
+}
+
 impl<'a> Table<'a> {
     pub(crate) fn new(data: &'a Data) -> Self {
         let mut hasher = Sha256::new();
@@ -159,10 +177,10 @@ impl<'a> Table<'a> {
 
     /// Before anything is judged of a row: whether there is one too many follows from how many there are. The last is never cut
     /// off instead: a row that comes would then push another one out, and move a sum by two.
-    fn check_room(&self, Place { file, line }: Place<'_>) -> Result<(), DatasetError> {
+    fn check_room(&self, place: Place<'_>) -> Result<(), DatasetError> {
         match self.dataset.labels.len() < self.rows_max {
             true => Ok(()),
-            false => Err(DatasetError::TooManyRows { file: file.to_owned(), line }),
+            false => Err(place.one_too_many()),
         }
     }
 
@@ -171,7 +189,7 @@ impl<'a> Table<'a> {
         self.faults.clear();
         match cells {
             Ok(cells) => self.read(header, &cells, place),
-            Err(fault) => self.faults.push(broken(fault, place)),
+            Err(fault) => self.faults.push(place.broken(fault)),
         }
         match self.faults.is_empty() {
             true => self.keep(),
@@ -186,7 +204,7 @@ impl<'a> Table<'a> {
         let own = label.as_ref().map_or(Cell::Missing, |text| cell(text, data.classes.kind()));
         // Begun in any case: what is left of the row before goes.
         match (self.row.begin(data, own), label) {
-            (_, Err(misread)) => self.faults.push(unregistered(misread, &data.label, place)),
+            (_, Err(misread)) => self.faults.push(place.unregistered(&data.label, misread)),
             (Err(_), Ok(text)) => self.faults.push(DatasetError::Label {
                 file: place.file.to_owned(),
                 line: place.line,
@@ -209,7 +227,7 @@ impl<'a> Table<'a> {
                 let text = match header.cell(number, cells) {
                     Ok(text) => text,
                     Err(misread) => {
-                        self.faults.push(unregistered(misread, &name(), place));
+                        self.faults.push(place.unregistered(&name(), misread));
                         continue;
                     }
                 };
@@ -232,7 +250,7 @@ impl<'a> Table<'a> {
         self.row.clear();
         match cells {
             Ok(cells) => self.read_features(header, 0, &cells, place),
-            Err(fault) => self.faults.push(broken(fault, place)),
+            Err(fault) => self.faults.push(place.broken(fault)),
         }
         match self.faults.drain(..).next() {
             None => Ok((self.row.numbers().to_vec(), self.row.clipped().len())),
@@ -314,19 +332,6 @@ impl<'a> Table<'a> {
             }
         }
     }
-}
-
-fn broken(fault: RecordFault, Place { file, line }: Place<'_>) -> DatasetError {
-    DatasetError::Record { file: file.to_owned(), line, fault }
-}
-
-fn unregistered(
-    (why, cell): (Misread, String),
-    column: &str,
-    Place { file, line }: Place<'_>,
-) -> DatasetError {
-    let (file, column, cell) = (file.to_owned(), column.to_owned(), shortened(&cell));
-    DatasetError::Unregistered { file, line, column, cell, why }
 }
 
 fn misfit(why: Unfit, column: &str, cell: &str, Place { file, line }: Place<'_>) -> DatasetError {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
-use datasets::{Dataset, DatasetError};
+use datasets::{Dataset, DatasetError, Survey};
 use plan::{Data, Feature};
 use rustix::fs::{FileType, Mode};
 use tempfile::TempDir;
@@ -210,7 +210,7 @@ fn what_is_no_file_is_named_and_not_opened() {
             format!("{}: this is {kind}, and not opened; put a regular file in its place", path.display());
         assert_eq!(silo.load(name).unwrap_err().to_string(), why);
         assert_eq!(datasets::columns(&path).unwrap_err().to_string(), why);
-        assert_eq!(datasets::check(&path, None).unwrap_err().to_string(), why);
+        assert_eq!(Survey::of(&path, None, None).unwrap_err().to_string(), why);
     }
     let silo = silo.with("silo.csv", "height,width,class\n1,2,0\n");
     let (read, misfits) = Dataset::load_leniently(silo.folder.path(), None, &data()).unwrap();

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use datasets::Dataset;
-use plan::{Data, Feature};
+use datasets::{Dataset, Survey};
+use plan::{Column, Data, Feature, Schema};
 use registration::Registration;
 
 fn data() -> Data {
@@ -110,4 +110,54 @@ fn a_column_that_is_not_registered_or_not_there_is_named() {
         registration("[columns]\nage = { type = \"number\" }\nill = { type = \"label\", classes = 2 }\n");
     let why = Dataset::load(&path, Some(&none), &data()).unwrap_err().to_string();
     assert!(why.starts_with("the registration has no column chol"), "{why}");
+}
+
+#[test]
+fn all_that_an_operator_should_know_of_registered_files_is_said_before_any_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = "age,chol,ill\n45,200,no\n45,0,no\n?,200,no\n450,200,no\n45,200,SECRET\n45,1\n,,\n70,1,yes\n";
+    written(folder.path(), rows);
+    for name in ["copy.csv", "._silo.csv"] {
+        std::fs::copy(folder.path().join("silo.csv"), folder.path().join(name)).unwrap();
+    }
+    let survey = Survey::of(folder.path(), Some(&registration(MARKED)), None).unwrap();
+    assert!(!survey.is_empty());
+    assert_eq!(
+        survey.lines(),
+        [
+            "14 rows in 2 files",
+            "6 rows contribute nothing to a plan that asks for these columns: 2 rows: is none of the registered values in column ill, \
+             the first in copy.csv, line 6; 2 rows: lies outside the registered minimum and maximum in column age, the first in \
+             copy.csv, line 5; 2 rows: more or fewer cells than columns, the first in copy.csv, line 7",
+            "rows without a value: 2 in age, 2 in chol",
+            "2 records in which nothing stands were passed over; ._silo.csv was left out: an operating system or a program made it, and \
+             it is no table; silo.csv is the same as copy.csv, and each of its records counts twice: remove one of them",
+        ]
+    );
+    let none = written(folder.path(), "age,chol,ill\n450,1,no\n1,1,?no\n");
+    assert!(Survey::of(&none, Some(&registration(MARKED)), None).unwrap().is_empty());
+    let absent = registration("[columns]\nage = { from = \"Age\", type = \"number\" }\n");
+    let why = Survey::of(&none, Some(&absent), None).unwrap_err().to_string();
+    assert!(why.contains("has no column Age, which is registered; the nearest is \"age\""), "{why}");
+}
+
+#[test]
+fn plain_files_are_held_against_a_schema_and_are_counted_without_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = written(folder.path(), "sex,ill,day,age\nmale,1,2020-01-31,4\nother,2,31.1.2020,four\n");
+    let values = ["female", "male"].map(String::from).into();
+    let columns = [
+        ("age", Column::Number {}),
+        ("day", Column::Date {}),
+        ("ill", Column::Label { classes: 2 }),
+        ("sex", Column::Category { values }),
+    ];
+    let schema = Schema(columns.map(|(name, column)| (name.to_owned(), column)).into());
+    let lines = Survey::of(&path, None, Some(&schema)).unwrap().lines();
+    let [rows, misfits] = &lines[..] else { panic!("{lines:?}") };
+    assert!(rows == "2 rows" && misfits.starts_with("1 rows contribute nothing"), "{misfits}");
+    for column in schema.0.keys() {
+        assert!(misfits.contains(&format!("in column {column}, the first in silo.csv, line 3")), "{misfits}");
+    }
+    assert_eq!(Survey::of(&path, None, None).unwrap().lines(), ["2 rows"]);
 }

@@ -54,16 +54,16 @@ fn a_sealed_trainer_brings_to_the_bit_what_an_unsealed_one_brings() {
     let data = folder.path().join("silo.csv");
     std::fs::write(&data, asked::table(&plans[0], ROWS)).unwrap();
     asked::allow(&data, &plans[0]);
-    if Asked::start(&spawner(&data, Demand::BestEffort)).level.landlock == 0 {
+    if Asked::start(&spawner(&data, Demand::BestEffort, None)).unwrap().level.landlock == 0 {
         println!("no Landlock on this machine: what a sealed trainer brings was not tried");
         return;
     }
-    let spawners = [Demand::Required, Demand::Off].map(|demand| spawner(&data, demand));
+    let spawners = [Demand::Required, Demand::Off].map(|demand| spawner(&data, demand, None));
     for plan in plans {
         let mode = plan.mode();
         asked::allow(&data, &plan);
         // As a daemon has them: a process for each run.
-        let [mut sealed, mut unsealed] = spawners.each_ref().map(Asked::start);
+        let [mut sealed, mut unsealed] = spawners.each_ref().map(|spawner| Asked::start(spawner).unwrap());
         assert!(sealed.level.is_full(), "{}", sealed.level);
         assert_eq!(unsealed.level, Level::none(Demand::Off, SealProfile::Native));
         assert_eq!(sealed.read(&plan), unsealed.read(&plan), "{mode}");

@@ -2,7 +2,8 @@
 //! daemon cannot write: whoever takes the daemon over later changes neither.
 
 use dp::AdaptiveClip;
-use plan::{AuthoredPlan, Plan, Policy, PolicyError, SignedPlan};
+use plan::{AuthoredPlan, Plan, Policy, PolicyError, Problem, SignedPlan};
+use registration::Registration;
 use serde::Deserialize;
 
 /// See the module.
@@ -30,6 +31,17 @@ impl TrainerRole {
         let Configuration { policy } = toml::from_str(text).map_err(syntax)?;
         policy.validate().map_err(PolicyError::Meaning)?;
         Ok(Self::Train(Box::new(policy)))
+    }
+
+    /// The same, where plans are held against what is registered, whatever the policy says of columns.
+    ///
+    /// # Errors
+    /// A registration that fits no plan that is trained for.
+    pub(crate) fn registered(mut self, registration: Option<&Registration>) -> Result<Self, Problem> {
+        if let (Self::Train(policy), Some(registration)) = (&mut self, registration) {
+            policy.schema = Some(registration.schema()?);
+        }
+        Ok(self)
     }
 
     /// A plan that its author signed and the policy allows.
@@ -117,6 +129,34 @@ mod tests {
         let exact = sim::plan(3, 2);
         assert_eq!(check_clip_norm(&exact, None), Ok(()));
         assert!(check_clip_norm(&exact, Some(0.5)).unwrap_err().contains("clips nothing"));
+    }
+
+    #[test]
+    fn no_plan_is_trained_for_that_asks_for_what_is_not_registered_whatever_the_policy_says() {
+        let plan = sim::plan(3, 2);
+        let key = identity::IdentityKey::from_secret_hex(&"01".repeat(32)).unwrap();
+        let author: String = key.public().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let policy = Policy {
+            privacy_modes: [plan::PrivacyMode::Fedavg].into(),
+            schema: Some(plan::Schema::default()),
+            ..Policy::for_authors([author])
+        };
+        let verify = |columns: &str| {
+            let registration = Registration::from_toml(&format!("format = 1\n[columns]\n{columns}")).unwrap();
+            let role = TrainerRole::Train(Box::new(policy.clone())).registered(Some(&registration));
+            let signed = plan.clone().sign(&key).signed().clone();
+            role.map_err(|why| why.to_string())?.verify(signed).map(drop)
+        };
+        let columns = |of_c: &str| {
+            format!(
+                "label = {{ type = \"label\", classes = 2 }}\na = {{ type = \"number\" }}\nb = {{ type = \"number\" }}\nc = {{ {of_c} }}\n"
+            )
+        };
+        assert_eq!(verify(&columns("from = \"C\", type = \"number\"")), Ok(()));
+        let why = verify(&columns("type = \"date\"")).unwrap_err();
+        assert!(why.contains("policy refuses") && why.contains("\"c\"") && why.contains("date"), "{why}");
+        assert!(verify(&columns("type = \"ignore\"")).unwrap_err().contains("\"c\""));
+        assert!(verify("a = { type = \"number\" }\n").unwrap_err().contains("have no label"));
     }
 
     #[test]

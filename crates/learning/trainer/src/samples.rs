@@ -28,7 +28,7 @@ pub fn in_threads(
         let (data, role, trainers) = (data.clone(), Arc::clone(&role), Arc::clone(&trainers));
         thread::Builder::new().name("trainer".into()).spawn(move || {
             // What it fails with the daemon notices.
-            drop(serve(its, &data, &role, Level::none(Demand::Off, SealProfile::Native), &trainers));
+            drop(serve(its, &data, None, &role, Level::none(Demand::Off, SealProfile::Native), &trainers));
         })?;
         let stream = ours.try_clone()?;
         let end = move || {

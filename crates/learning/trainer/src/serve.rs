@@ -11,6 +11,7 @@ use std::thread;
 use datasets::DatasetError;
 use params::Params;
 use plan::{AuthoredPlan, Learned, Schema, TrainerAnswer};
+use registration::Registration;
 use sandbox::Level;
 use trainer_protocol::{Ask, Frame, FrameFault, Reply, VERSION, job_of_body, limits};
 
@@ -42,14 +43,15 @@ impl From<DatasetError> for Failed {
     }
 }
 
-/// Does the daemon's jobs on the data of this path, one after another, until the stream ends. `sandbox` is what the seal of this
-/// process came to.
+/// Does the daemon's jobs on the data of this path, read by this registration where there is one, one after another, until the stream
+/// ends. `sandbox` is what the seal of this process came to.
 ///
 /// # Errors
 /// The stream's, and frames that no daemon sends.
 pub fn serve(
     stream: UnixStream,
     data: &Path,
+    registration: Option<Registration>,
     role: &TrainerRole,
     sandbox: Level,
     trainers: &Trainers,
@@ -58,7 +60,7 @@ pub fn serve(
     let heard = stream.try_clone()?;
     // A thread of its own, so that a training in progress can be asked to stop.
     let listener = thread::Builder::new().name("listener".into()).spawn(move || listen(heard, &jobs))?;
-    let mut bench = Bench { tables: Tables::new(data), plan: None, role, trainers, stream };
+    let mut bench = Bench { tables: Tables::new(data, registration), plan: None, role, trainers, stream };
     let worked = bench.work(sandbox, &waiting);
     if worked.is_err() {
         // The listener still reads. Else the daemon ended the stream, and hears with this process's end that it has ended in peace.
@@ -154,8 +156,11 @@ impl Bench<'_> {
                 self.role.describes().map_err(Failed::of_job)?;
                 let schema: Option<Schema> =
                     schema.map(|text| serde_json::from_str(&text)).transpose().map_err(Failed::of_job)?;
-                let problem = datasets::check(self.tables.path(), schema.as_ref()).err();
-                Reply::Checked { job, problem: problem.map(|why| Reply::text(&why.to_string())) }
+                let (problem, found) = match self.tables.survey(schema.as_ref()) {
+                    Ok(lines) => (None, lines.iter().map(|line| Reply::text(line)).collect()),
+                    Err(why) => (Some(Reply::text(&why)), Vec::new()),
+                };
+                Reply::Checked { job, problem, found }
             }
             Ask::Describe { job, labels } => {
                 self.role.describes().map_err(Failed::of_job)?;
@@ -268,7 +273,7 @@ mod tests {
             let (stream, its) = UnixStream::pair().unwrap();
             let trainers: Trainers = Arc::new(move |stop| Box::new(Counting(stop, waits.clone())));
             thread::spawn(move || {
-                serve(its, &data, &role, Level::none(Demand::Off, SealProfile::Native), &trainers)
+                serve(its, &data, None, &role, Level::none(Demand::Off, SealProfile::Native), &trainers)
             });
             let mut daemon = Self { stream, folder };
             assert!(matches!(daemon.hear().0, Reply::Ready { protocol: VERSION, .. }));
@@ -424,10 +429,13 @@ mod tests {
         daemon.say(&Ask::Describe { job: 1, labels: vec!["label=2".into()] }, &[]);
         let (Reply::Described { job: 1, schema }, _) = daemon.hear() else { panic!("not described") };
         daemon.say(&Ask::Check { job: 2, schema: Some(schema.clone()) }, &[]);
-        assert_eq!(daemon.hear().0, Reply::Checked { job: 2, problem: None });
+        let found = vec!["2 rows".to_owned()];
+        assert_eq!(daemon.hear().0, Reply::Checked { job: 2, problem: None, found });
         let missing = schema.replace("\"a\"", "\"absent\"");
         daemon.say(&Ask::Check { job: 3, schema: Some(missing) }, &[]);
-        let (Reply::Checked { job: 3, problem: Some(why) }, _) = daemon.hear() else { panic!("it has it") };
+        let (Reply::Checked { job: 3, problem: Some(why), .. }, _) = daemon.hear() else {
+            panic!("it has it")
+        };
         assert!(why.contains("no column absent"), "{why}");
     }
 }

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use datasets::{Dataset, DatasetError};
+use datasets::{Dataset, DatasetError, Survey};
 use params::Digest;
-use plan::Plan;
+use plan::{Plan, Schema};
+use registration::Registration;
 
 /// So many standard deviations above its mean a batch is as good as never.
 const LIKELY_DEVIATIONS: f64 = 6.0;
@@ -18,6 +19,8 @@ const LIKELY_DEVIATIONS: f64 = 6.0;
 /// See the module.
 pub(crate) struct Tables {
     path: PathBuf,
+    /// How the files are written and what their columns mean; without one, as in plain files.
+    registration: Option<Registration>,
     held: Option<Held>,
 }
 
@@ -46,8 +49,21 @@ pub(crate) struct Table {
 type Files = Vec<(PathBuf, u64, Option<SystemTime>)>;
 
 impl Tables {
-    pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), held: None }
+    pub(crate) fn new(path: &Path, registration: Option<Registration>) -> Self {
+        Self { path: path.to_owned(), registration, held: None }
+    }
+
+    /// What the operator should know of the files before any plan is seen, a line each.
+    ///
+    /// # Errors
+    /// What keeps them from being used under any plan, in words.
+    pub(crate) fn survey(&self, schema: Option<&Schema>) -> Result<Vec<String>, String> {
+        let survey =
+            Survey::of(&self.path, self.registration.as_ref(), schema).map_err(|why| why.to_string())?;
+        match survey.is_empty() {
+            true => Err(format!("no row of the files can be used: {}", survey.lines().join("; "))),
+            false => Ok(survey.lines()),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -67,11 +83,12 @@ impl Tables {
         }
         // One table at a time is in memory.
         self.held = None;
+        let registration = self.registration.as_ref();
         let (data, misfits) = if plan.promises() {
-            let (data, misfits) = Dataset::load_leniently(&self.path, None, &plan.data)?;
+            let (data, misfits) = Dataset::load_leniently(&self.path, registration, &plan.data)?;
             (data, (!misfits.is_empty()).then(|| misfits.to_string()))
         } else {
-            (Dataset::load(&self.path, None, &plan.data)?, None)
+            (Dataset::load(&self.path, registration, &plan.data)?, None)
         };
         let remarks = remarks(plan, &data);
         let empty = !(0..data.rows()).any(|row| data.fits(row));
@@ -127,7 +144,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("silo.csv");
         std::fs::write(&path, "label,a,b,c\n0,0.1,0.2,0.3\n").unwrap();
-        let mut tables = Tables::new(&path);
+        let mut tables = Tables::new(&path, None);
         let plan = sim::plan(3, 2);
         let first = tables.read(&plan).unwrap();
         assert!(!first.changed && first.misfits.is_none());
@@ -139,7 +156,7 @@ mod tests {
         let other = tables.read(&sim::plan(3, 3)).unwrap();
         assert_ne!(other.data.version(), first.data.version());
         assert!(!other.changed);
-        let fresh = Tables::new(&path).read(&plan).unwrap();
+        let fresh = Tables::new(&path, None).read(&plan).unwrap();
         assert_eq!(fresh.data.version(), other.data.version(), "after a restart");
     }
 
@@ -148,7 +165,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("silo.csv");
         std::fs::write(&path, "label,a,b,c\n0,0.1,9e9,0.3\n,,,\n1,0.1,0.2,0.3\n").unwrap();
-        let said = |plan: &Plan| Tables::new(&path).read(plan).unwrap().remarks.unwrap();
+        let said = |plan: &Plan| Tables::new(&path, None).read(plan).unwrap().remarks.unwrap();
         let (exact, private) = (said(&sim::plan(3, 2)), said(&sim::private_plan(3, 2, 5.0)));
         assert!(exact.contains("1 of 2 cells in column b lie outside"), "{exact}");
         assert!(exact.contains("1 records in which nothing stands were passed over"), "{exact}");
@@ -166,7 +183,7 @@ mod tests {
         let said = |rows: usize| {
             let rows = "0,0.1,0.2,0.3\n".repeat(rows);
             std::fs::write(&path, format!("label,a,b,c\n{rows}")).unwrap();
-            Tables::new(&path).read(&plan).unwrap().remarks
+            Tables::new(&path, None).read(&plan).unwrap().remarks
         };
         assert_eq!(said(70), None);
         let beyond = said(128).unwrap();
@@ -183,7 +200,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("silo.csv");
         std::fs::write(&path, "label,a,b,c\n9,0.1,0.2,0.3\n0,0.1,0.2,0.3\n").unwrap();
-        let mut tables = Tables::new(&path);
+        let mut tables = Tables::new(&path, None);
         assert!(tables.read(&sim::plan(3, 2)).is_err());
         let private = sim::private_plan(3, 2, 5.0);
         let read = tables.read(&private).unwrap();
@@ -195,9 +212,9 @@ mod tests {
         );
         assert!(!read.empty);
         std::fs::write(&path, "label,a,b,c\n9,0.1,0.2,0.3\n").unwrap();
-        assert!(Tables::new(&path).read(&private).unwrap().empty, "no row of it fits");
+        assert!(Tables::new(&path, None).read(&private).unwrap().empty, "no row of it fits");
         std::fs::remove_file(&path).unwrap();
-        let read = Tables::new(&path).read(&private).unwrap();
+        let read = Tables::new(&path, None).read(&private).unwrap();
         assert!(read.empty && read.data.rows() == 0 && read.misfits.is_some());
     }
 }

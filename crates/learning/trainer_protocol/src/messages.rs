@@ -26,8 +26,8 @@ pub enum Ask {
     },
     /// The job's result is of no more use.
     Stop { job: u64 },
-    /// Of one that only describes: whether the files can be opened and have the registered columns, which are given as a policy has them,
-    /// in JSON: [`Reply::Checked`].
+    /// Of one that only describes: whether the files can be used, and what of their rows does not fit what is registered, or a policy's
+    /// schema in JSON: [`Reply::Checked`].
     Check { job: u64, schema: Option<String> },
     /// Of one that only describes: a schema of the files' headers, with these labels, each as `COLUMN=CLASSES`: [`Reply::Described`].
     Describe { job: u64, labels: Vec<String> },
@@ -73,8 +73,9 @@ pub enum Reply {
     },
     /// There is no result. Whether it is the data that cannot be used, and why, for the silo's operator.
     Failed { job: u64, data: bool, why: String },
-    /// Of [`Ask::Check`]: what is wrong, where anything is.
-    Checked { job: u64, problem: Option<String> },
+    /// Of [`Ask::Check`]: what keeps the files from being used, where anything does, and what was found in them, a line each. No cell's
+    /// text.
+    Checked { job: u64, problem: Option<String>, found: Vec<String> },
     /// Of [`Ask::Describe`]: the schema in JSON.
     Described { job: u64, schema: String },
 }
@@ -175,7 +176,10 @@ mod tests {
                 Reply::Failed { job: 2, data: true, why: "no file".into() },
                 r#"{"reply":"failed","job":2,"data":true,"why":"no file"}"#,
             ),
-            (Reply::Checked { job: 3, problem: None }, r#"{"reply":"checked","job":3,"problem":null}"#),
+            (
+                Reply::Checked { job: 3, problem: None, found: vec!["2 rows".into()] },
+                r#"{"reply":"checked","job":3,"problem":null,"found":["2 rows"]}"#,
+            ),
         ];
         for (answer, text) in answers {
             assert_eq!(serde_json::to_string(&answer).unwrap(), text);

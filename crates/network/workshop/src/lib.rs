@@ -1,7 +1,7 @@
 //! A silo's trainers as its daemon has them: other processes, with the silo's data and without the network, started when there is
 //! something to do, asked over streams, believed within bounds, and ended.
 //!
-//! Owns: [`TrainerCommand`], what they are started with; [`TrainerPool`], which has a trainer for each run that has anything to do; the daemon's side
+//! Owns: [`TrainerCommand`], what they are started with, and [`RegistrationFile`], what they read by; [`TrainerPool`], which has a trainer for each run that has anything to do; the daemon's side
 //! of the stream to one; and asks that are over at once ([`sandbox_level`], [`check_files`], [`describe_files`]). Does not: read data, train, know a round's time, or decide what a training that failed means for the
 //! round, which is the daemon's.
 //!
@@ -12,12 +12,14 @@
 mod once;
 mod pool;
 mod program;
+mod registered;
 mod trainer;
 mod watch;
 
-pub use once::{AskFault, check_files, describe_files, sandbox_level};
+pub use once::{AskFault, CheckedFiles, check_files, describe_files, sandbox_level};
 pub use pool::{TableRead, TrainerPool};
 pub use program::{TrainerCommand, TrainerConfig, program};
+pub use registered::RegistrationFile;
 pub use trainer::{EndTrainer, TrainerSource, of_spawner};
 pub use watch::watch_spawner;
 

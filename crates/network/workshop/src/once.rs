@@ -40,15 +40,28 @@ pub fn sandbox_level(source: &TrainerSource) -> Result<Level, AskFault> {
     with_trainer(source, |socket| ready(socket, STARTING))
 }
 
-/// What keeps the files from being used, before any plan is seen; `None` where nothing does.
+/// What a trainer says of the files before any plan is seen, for the silo's operator.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CheckedFiles {
+    /// What keeps them from being used under any plan, where anything does.
+    pub problem: Option<String>,
+    /// What was found in them, a line each: how many rows, and what of them does not fit what is registered.
+    pub found: Vec<String>,
+}
+
+/// Has a trainer read the files to their end. Each cell is held against the registration that trainers of this source read by; without
+/// one against the schema, where there is one.
 ///
 /// # Errors
 /// [`AskFault`]
-pub fn check_files(source: &TrainerSource, schema: Option<&Schema>) -> Result<Option<String>, AskFault> {
+pub fn check_files(source: &TrainerSource, schema: Option<&Schema>) -> Result<CheckedFiles, AskFault> {
     let unspeakable = |why: serde_json::Error| AskFault::Failed(why.to_string());
     let schema = schema.map(serde_json::to_string).transpose().map_err(unspeakable)?;
     match ask(source, &Ask::Check { job: 0, schema }, READING_MAX)? {
-        Reply::Checked { problem, .. } => Ok(problem.as_deref().map(Reply::text)),
+        Reply::Checked { problem, found, .. } => Ok(CheckedFiles {
+            problem: problem.as_deref().map(Reply::text),
+            found: found.iter().map(|line| Reply::text(line)).collect(),
+        }),
         _ => Err(unasked()),
     }
 }
@@ -195,7 +208,11 @@ mod tests {
                 true,
                 "it speaks version 1 of the protocol, and this daemon version 2: install both of one release",
             ),
-            (bytes(&[Reply::Checked { job: 0, problem: None }]), true, "a trainer spoke before it was asked"),
+            (
+                bytes(&[Reply::Checked { job: 0, problem: None, found: vec![] }]),
+                true,
+                "a trainer spoke before it was asked",
+            ),
         ] {
             let (source, ended) = saying(said, stays);
             assert_eq!(sandbox_level(&source).unwrap_err().to_string(), why);
@@ -216,10 +233,12 @@ mod tests {
 
     #[test]
     fn one_that_answers_is_heard_and_ended() {
-        let checked = Reply::Checked { job: 0, problem: Some("no\nfile".into()) };
+        let checked =
+            Reply::Checked { job: 0, problem: Some("no\nfile".into()), found: vec!["2\trows".into()] };
         let (source, ended) = saying(bytes(&[READY(VERSION), checked]), true);
         assert_eq!(sandbox_level(&source).unwrap(), level());
-        assert_eq!(check_files(&source, None).unwrap().as_deref(), Some("no file"));
+        let checked = CheckedFiles { problem: Some("no file".into()), found: vec!["2 rows".into()] };
+        assert_eq!(check_files(&source, None).unwrap(), checked);
         assert!(describe_files(&source, &[]).unwrap_err().to_string().contains("something else"));
         assert_eq!(ended.load(SeqCst), 3);
     }

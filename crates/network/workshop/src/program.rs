@@ -9,6 +9,8 @@ use sandbox::Demand;
 use serde::Deserialize;
 use spawner::{Program, Settings, SpawnError, Spawner};
 
+use crate::RegistrationFile;
+
 /// Trainers that were not ended yet: one that trains, one that reads, and those that are just being ended.
 const TRAINERS_MAX: usize = 8;
 /// What a trainer needs to begin, in mebibytes.
@@ -60,6 +62,8 @@ pub struct TrainerCommand<'a> {
     pub trainer: &'a TrainerConfig,
     /// A file, or a folder of files.
     pub data: &'a Path,
+    /// How its files are written and what their columns mean; without one, as in plain files.
+    pub registration: Option<&'a RegistrationFile>,
     pub demand: Demand,
 }
 
@@ -91,6 +95,7 @@ impl TrainerCommand<'_> {
     fn words(&self) -> Vec<OsString> {
         let mut words = vec!["--data".into(), self.data.into()];
         words.extend(["--sandbox".into(), self.demand.name().into()]);
+        words.extend(self.registration.iter().flat_map(|file| file.words()));
         if let Some(mebibytes) = self.trainer.memory_mb {
             words.extend(["--memory-mb".into(), mebibytes.to_string().into()]);
         }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use identity::IdentityKey;
-use params::Activation;
+use params::{Activation, Digest};
 use plan::{Cohort, Data, Feature, LocalOptimizer, Model, Plan, Privacy, SignedPlan, Timing, Training};
 use sandbox::{Demand, Level};
 use spawner::{Program, Settings, Spawner, TrainerId};
@@ -30,19 +30,24 @@ fn signed(plan: &Plan) -> SignedPlan {
     plan.clone().sign(&IdentityKey::from_secret_hex(&"01".repeat(32)).unwrap()).signed().clone()
 }
 
-/// What starts trainers on this table, sealed as demanded.
-pub(crate) fn spawner(data: &Path, demand: Demand) -> Spawner {
+/// What starts trainers on this table, sealed as demanded, which read it by this registration as it is now.
+pub(crate) fn spawner(data: &Path, demand: Demand, registration: Option<&Path>) -> Spawner {
     let program = Program { path: env!("CARGO_BIN_EXE_folkmoot-trainer").into(), first: Vec::new() };
     let level = demand.to_string();
     let file = configuration(data);
     let words = ["--sandbox", level.as_str(), "--data"].map(AsRef::as_ref);
     let arguments = words.into_iter().chain([data.as_os_str(), "--configuration".as_ref(), file.as_os_str()]);
-    let trainer = program.command("train", arguments);
+    let digest = registration.map(|file| Digest::sha256(&std::fs::read(file).unwrap()).to_string());
+    let registered = registration.zip(digest.as_deref()).map(|(file, digest)| {
+        ["--registration".as_ref(), file.as_os_str(), "--registration-digest".as_ref(), digest.as_ref()]
+    });
+    let trainer = program.command("train", arguments.chain(registered.into_iter().flatten()));
     let settings = Settings { trainer, configuration: None, trainers_max: 1, demand };
     Spawner::start(&program, &settings).unwrap()
 }
 
 /// One process, which has said that it is ready.
+#[derive(Debug)]
 pub(crate) struct Asked {
     socket: UnixStream,
     pub(crate) id: TrainerId,
@@ -51,11 +56,16 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(crate) fn start(spawner: &Spawner) -> Self {
+    /// One that is ready, or what another said instead.
+    pub(crate) fn start(spawner: &Spawner) -> Result<Self, Reply> {
         let started = spawner.trainer().unwrap();
-        let said = Frame::read(&mut &started.socket, limits::REPLY).unwrap().message().unwrap();
-        let Reply::Ready { sandbox: level, .. } = said else { panic!("{said:?}") };
-        Self { socket: started.socket, id: started.id, level }
+        match Frame::read(&mut &started.socket, limits::REPLY).unwrap().message().unwrap() {
+            Reply::Ready { sandbox: level, .. } => Ok(Self { socket: started.socket, id: started.id, level }),
+            said => {
+                spawner.end(started.id).unwrap();
+                Err(said)
+            }
+        }
     }
 
     /// Has it read its table for this plan.
