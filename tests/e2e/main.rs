@@ -8,6 +8,7 @@ mod many;
 mod pipes;
 mod privacy;
 mod proxied;
+mod registered;
 mod releases;
 mod siege;
 mod trust;

@@ -25,7 +25,7 @@ fn card(folder: &Path, round: u64) -> card::Card {
 }
 
 /// A run of the kept demonstration's plan anew, to its end, with silos that journal into `fresh`.
-fn run_again(folder: &Path, silos: u32, configured: impl Fn(u32, &str) -> String) {
+pub(super) fn run_again(folder: &Path, silos: u32, configured: impl Fn(u32, &str) -> String) {
     fs::remove_dir_all(folder.join("coordinator")).unwrap();
     let coordinator = Coordinator::start(&folder.join("coordinator.toml"));
     let daemons: Vec<Running> = (1..=silos)
