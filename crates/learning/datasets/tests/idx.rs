@@ -9,6 +9,7 @@ use datasets::{Dataset, digits};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use plan::Data;
+use readers::idx::{IdxFault, Part};
 
 fn data() -> Data {
     idx::data_section(4, 3, [0.0, 1.0])
@@ -173,7 +174,10 @@ fn what_follows_the_values_is_refused() {
         );
     }
     let error = read(&images, &[&labels[..], &[0]].concat()).unwrap_err();
-    assert!(matches!(error, IdxError::TrailingBytes { part: idx::Part::Labels, count: 2 }), "{error}");
+    assert!(
+        matches!(error, IdxError::Files(IdxFault::TrailingBytes { part: Part::Labels, count: 2 })),
+        "{error}"
+    );
     let error = error_of(&[packed(&images), b"more".to_vec()].concat(), &labels);
     assert!(error.starts_with("images: "), "{error}");
 }
@@ -185,7 +189,7 @@ fn damage_inside_gzip_is_refused() {
     let checksum = damaged.len() - 8;
     damaged[checksum] ^= 1;
     let error = read(&damaged, &labels).unwrap_err();
-    assert!(matches!(error, IdxError::Unreadable { part: idx::Part::Images, .. }), "{error}");
+    assert!(matches!(error, IdxError::Files(IdxFault::Unreadable { part: Part::Images, .. })), "{error}");
 }
 
 #[test]

@@ -32,6 +32,7 @@
 
 mod cells;
 mod fault;
+pub mod idx;
 mod open;
 mod parquet;
 mod records;
