@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use plan::Problems;
+use plan::{PLAN_COLUMNS_MAX, Problems};
 use serde::{Deserialize, Serialize};
 
 /// What may stand between the thousands of a number: spaces of three widths and two apostrophes among them.
@@ -11,7 +11,7 @@ const THOUSANDS: [&str; 8] = ["", ",", ".", "'", " ", "\u{2019}", "\u{a0}", "\u{
 /// How the files of a silo are written. What is left out is as in a plain CSV file.
 ///
 /// As a registration's table `[dialect]` has it; [`Dialect::marks`] says whether it can be used. Where the files are no text, only
-/// `missing` is of use beside `kind`.
+/// `missing` and `image` are of use beside `kind`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dialect {
@@ -44,6 +44,9 @@ pub struct Dialect {
     pub trim: bool,
     /// Whether a quoted cell may hold line breaks. Where it may not, a quote that is left open ends at the end of its line.
     pub line_breaks: bool,
+    /// What every image is, where the files are images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageForm>,
 }
 
 /// What the files are.
@@ -55,6 +58,10 @@ pub enum FileKind {
     Csv,
     /// Apache Parquet, columns by columns.
     Parquet,
+    /// A folder of pairs of IDX files: images, and their labels.
+    Idx,
+    /// A folder for each class, which holds its images as PNG or JPEG.
+    Images,
 }
 
 impl FileKind {
@@ -63,11 +70,48 @@ impl FileKind {
         match self {
             Self::Csv => "csv",
             Self::Parquet => "parquet",
+            Self::Idx => "idx",
+            Self::Images => "images",
         }
     }
 
     fn is_csv(&self) -> bool {
         *self == Self::Csv
+    }
+}
+
+/// What every image of a silo is: one of another size contributes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageForm {
+    /// Pixels of a row.
+    pub width: u16,
+    /// How many rows.
+    pub height: u16,
+    /// What a pixel becomes.
+    #[serde(default)]
+    pub colour: Colour,
+}
+
+/// What a pixel becomes: a number, or one in each of three planes. Each is 0 to 255.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Colour {
+    /// How light it is; of a coloured one its luma.
+    #[default]
+    Grey,
+    /// How red, how green and how blue it is: all that is red of an image, then all that is green, then all that is blue.
+    Rgb,
+}
+
+impl ImageForm {
+    /// How many numbers an image becomes.
+    pub fn numbers(self) -> u64 {
+        let planes = match self.colour {
+            Colour::Grey => 1,
+            Colour::Rgb => 3,
+        };
+        u64::from(self.width) * u64::from(self.height) * planes
     }
 }
 
@@ -112,6 +156,7 @@ impl Default for Dialect {
             missing: vec![String::new()],
             trim: true,
             line_breaks: false,
+            image: None,
         }
     }
 }
@@ -159,6 +204,21 @@ impl Dialect {
                 format!("is said of text, and kind is \"{kind}\"; take it out")
             });
         }
+        let is_of_images = matches!(self.kind, FileKind::Idx | FileKind::Images);
+        problems.require(self.image.is_none() || is_of_images, "dialect.image", || {
+            format!("is said of images, and kind is \"{kind}\"; take it out")
+        });
+        problems.require(self.image.is_some() || self.kind != FileKind::Images, "dialect.image", || {
+            "is not there; write what every image is, such as image = { width = 28, height = 28 }".into()
+        });
+        let numbers = self.image.map_or(1, ImageForm::numbers);
+        problems.require((1..=PLAN_COLUMNS_MAX as u64).contains(&numbers), "dialect.image", || {
+            format!("an image becomes {numbers} numbers, and a plan asks for 1 to {PLAN_COLUMNS_MAX}; make the images smaller")
+        });
+        let is_grey = self.image.is_none_or(|image| image.colour == Colour::Grey);
+        problems.require(self.kind != FileKind::Idx || is_grey, "dialect.image", || {
+            "IDX files hold one number a pixel; take `colour` out".into()
+        });
     }
 
     /// Marks that would be mistaken for each other.
@@ -295,23 +355,48 @@ mod tests {
 
     #[test]
     fn files_that_are_no_text_are_said_with_what_is_of_use_for_them() {
-        for text in ["kind = 'csv'", "kind = 'parquet'\nmissing = ['', '-9']"] {
+        let idx =
+            "kind = \"idx\"\nmissing = [\"0\"]\n\n[image]\nwidth = 28\nheight = 28\ncolour = \"grey\"\n";
+        assert_eq!(read(idx).image.unwrap().numbers(), 784);
+        for text in [
+            "kind = 'csv'",
+            "kind = 'parquet'\nmissing = ['', '-9']",
+            idx,
+            "kind = 'idx'",
+            "kind = 'images'\nimage = { width = 256, height = 85, colour = 'rgb' }",
+        ] {
             let plain = Marks { separator: b',', quote: Some(b'"'), decimal: '.', thousands: None };
             assert_eq!(read(text).marks().unwrap(), plain, "{text}");
             assert_eq!(read(&toml::to_string(&read(text)).unwrap()), read(text));
         }
         for (text, problem) in [
+            ("image = { width = 28, height = 28 }", "dialect.image: is said of images, and kind is \"csv\""),
+            ("kind = 'parquet'\nimage = { width = 1, height = 1 }", "dialect.image: is said of images"),
+            ("kind = 'images'", "dialect.image: is not there"),
             (
-                "kind = 'parquet'\ncompression = 'gzip'",
-                "dialect.compression: is said of text, and kind is \"parquet\"; take it out",
+                "kind = 'images'\nimage = { width = 0, height = 9 }",
+                "dialect.image: an image becomes 0 numbers",
             ),
-            ("kind = 'parquet'\ntrim = false", "dialect.trim: is said of text"),
+            (
+                "kind = 'images'\nimage = { width = 257, height = 256 }",
+                "dialect.image: an image becomes 65792",
+            ),
+            (
+                "kind = 'idx'\nimage = { width = 9, height = 9, colour = 'rgb' }",
+                "dialect.image: IDX files hold",
+            ),
+            ("kind = 'parquet'\ncompression = 'gzip'", "dialect.compression: is said of text, and kind is"),
+            ("kind = 'idx'\ntrim = false", "dialect.trim: is said of text"),
             ("kind = 'parquet'\nskip_lines = 1", "dialect.skip_lines: is said of text"),
         ] {
             let said = problems(text);
             assert!(said.len() == 1 && said[0].starts_with(problem), "{text}: {said:?}");
         }
-        assert!(toml::from_str::<Dialect>("kind = 'xlsx'").is_err());
+        for text in
+            ["kind = 'xlsx'", "image = { width = 28 }", "image = { width = 1, height = 1, depth = 1 }"]
+        {
+            assert!(toml::from_str::<Dialect>(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -26,5 +26,5 @@ mod document;
 
 pub use cell::{CellReader, Misread, RegisteredCell, number};
 pub use column::{DateForm, Label, Meaning, Number, RegisteredColumn};
-pub use dialect::{Compression, Dialect, FileKind, Marks};
+pub use dialect::{Colour, Compression, Dialect, FileKind, ImageForm, Marks};
 pub use document::{REGISTRATION_BYTES_MAX, Registration};

@@ -36,14 +36,17 @@ pub enum DatasetError {
     },
     /// A folder without tables.
     #[error(
-        "{}: the folder holds no file that ends in .{ending}; put the silo's files there, or register the `kind` that they are",
+        "{}: the folder holds no file {named}; put the silo's files there, or register the `kind` that they are",
         path.display()
     )]
     NoFiles {
         path: PathBuf,
-        /// Of files of the registered kind.
-        ending: &'static str,
+        /// How files of the registered kind are named.
+        named: &'static str,
     },
+    /// A file, where the files are several by their kind.
+    #[error("{}: this is no folder, and files of kind \"{kind}\" lie in one; name the folder that holds them", path.display())]
+    NoFolder { path: PathBuf, kind: &'static str },
     /// A file that gives no records.
     #[error("{file}: {fault}")]
     File {
@@ -250,6 +253,10 @@ impl DatasetError {
                 and_others(*others),
                 wanted(*registered)
             ),
+            // An image's own name may be a person's.
+            Self::Record { file, line, fault: RecordFault::Image { fault, .. } } => {
+                format!("{file}, image {line}: {fault}")
+            }
             Self::Misfits { first, misfits } => in_all(&first.without_cells(), misfits),
             other => other.to_string(),
         }

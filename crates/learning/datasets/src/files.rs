@@ -6,10 +6,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use readers::Records;
+use readers::idx::Part;
 use registration::{Compression, Dialect, FileKind, Registration};
 
 use crate::error::DatasetError;
-use crate::remarks::Remarks;
+use crate::remarks::{LeftOut, Remarks};
 
 /// What an operating system or an office program puts beside a file, under the same ending.
 const BESIDE: [&str; 2] = ["._", "~$"];
@@ -47,26 +48,33 @@ pub fn name(path: &Path) -> String {
     identity::printable(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
 }
 
-fn listed(path: &Path, dialect: &Dialect) -> Result<(Vec<PathBuf>, Vec<String>), DatasetError> {
-    if !fs::metadata(path).map_err(unreadable(path))?.is_dir() {
-        return Ok((vec![path.to_owned()], Vec::new()));
+/// The files that are read, and what was left out.
+fn listed(path: &Path, dialect: &Dialect) -> Result<(Vec<PathBuf>, LeftOut), DatasetError> {
+    let (own, kind) = (|| Ok((vec![path.to_owned()], LeftOut::default())), dialect.kind);
+    match (fs::metadata(path).map_err(unreadable(path))?.is_dir(), kind) {
+        (true, FileKind::Images) | (false, FileKind::Csv | FileKind::Parquet) => return own(),
+        (true, FileKind::Csv | FileKind::Parquet | FileKind::Idx) => {}
+        (false, FileKind::Idx | FileKind::Images) => {
+            return Err(DatasetError::NoFolder { path: path.to_owned(), kind: kind.as_str() });
+        }
     }
-    let (mut files, mut left_out) = (Vec::new(), Vec::new());
+    let (mut files, mut left_out) = (Vec::new(), LeftOut::default());
     for entry in fs::read_dir(path).map_err(unreadable(path))? {
         let file = entry.map_err(unreadable(path))?.path();
-        if !is_table(&file, dialect) {
-            continue;
-        }
-        match BESIDE.iter().any(|beside| name(&file).starts_with(beside)) {
-            true => left_out.push(name(&file)),
-            false => files.push(file),
+        let is_beside = BESIDE.iter().any(|beside| name(&file).starts_with(beside));
+        match (is_of_kind(&file, kind, dialect.compression), is_beside) {
+            (true, true) => left_out.beside.push(name(&file)),
+            (true, false) => files.push(file),
+            (false, false) if is_of_another_kind(&file, kind) => left_out.other_kinds.push(name(&file)),
+            (false, _) => {}
         }
     }
     if files.is_empty() {
-        return Err(DatasetError::NoFiles { path: path.to_owned(), ending: dialect.kind.as_str() });
+        return Err(DatasetError::NoFiles { path: path.to_owned(), named: named(kind) });
     }
     files.sort();
-    left_out.sort();
+    left_out.beside.sort();
+    left_out.other_kinds.sort();
     Ok((files, left_out))
 }
 
@@ -74,14 +82,56 @@ fn unreadable(path: &Path) -> impl Fn(io::Error) -> DatasetError {
     move |why| DatasetError::Unreadable { path: path.to_owned(), why }
 }
 
-/// Whether its name ends as a table's, which in a packed one stands before `.gz`.
-fn is_table(file: &Path, dialect: &Dialect) -> bool {
-    let ending = dialect.kind.as_str();
+/// How files of a kind are named.
+fn named(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Csv => "that ends in .csv",
+        FileKind::Parquet => "that ends in .parquet",
+        FileKind::Idx => "named like train-images-idx3-ubyte",
+        FileKind::Images => "that ends in .png or .jpg",
+    }
+}
+
+/// Whether a file is one of a kind by its name: of packed text what is asked for stands before `.gz`. Of pairs the images are.
+fn is_of_kind(file: &Path, kind: FileKind, compression: Compression) -> bool {
     let ends =
         |file: &Path, with| file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(with));
-    let is_packed = dialect.kind == FileKind::Csv && dialect.compression == Compression::Gzip;
-    let unpacked = file.file_stem().filter(|_| is_packed && ends(file, "gz"));
-    ends(file, ending) || unpacked.is_some_and(|unpacked| ends(Path::new(unpacked), ending))
+    match kind {
+        FileKind::Csv => {
+            let unpacked = file.file_stem().filter(|_| compression == Compression::Gzip && ends(file, "gz"));
+            ends(file, "csv") || unpacked.is_some_and(|unpacked| ends(Path::new(unpacked), "csv"))
+        }
+        FileKind::Parquet => ends(file, "parquet"),
+        FileKind::Idx => idx_part(file) == Some(Part::Images),
+        FileKind::Images => ends(file, "png") || ends(file, "jpg") || ends(file, "jpeg"),
+    }
+}
+
+/// Whether a file is data of another kind than the registered one.
+fn is_of_another_kind(file: &Path, kind: FileKind) -> bool {
+    let others = [FileKind::Csv, FileKind::Parquet, FileKind::Idx, FileKind::Images];
+    let is = |other: &FileKind| *other != kind && is_of_kind(file, *other, Compression::Gzip);
+    // Labels whose images are not there.
+    let is_alone =
+        || idx_part(file) == Some(Part::Labels) && !of_images(file).is_some_and(|images| images.exists());
+    others.iter().any(is) || is_alone()
+}
+
+/// Whether a file is one of a pair by its name.
+fn idx_part(file: &Path) -> Option<Part> {
+    let name = file.file_name()?.to_str()?;
+    match (name.contains("images") && name.contains("idx3"), name.contains("labels") && name.contains("idx1"))
+    {
+        (true, false) => Some(Part::Images),
+        (false, true) => Some(Part::Labels),
+        _ => None,
+    }
+}
+
+/// The images that belong to a file of labels.
+fn of_images(labels: &Path) -> Option<PathBuf> {
+    let name = labels.file_name()?.to_str()?.replace("labels", "images").replace("idx1", "idx3");
+    Some(labels.with_file_name(name))
 }
 
 /// Files with the same bytes. What cannot be looked at is said where it is read.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use readers::RecordFault;
+use readers::{ImageFault, RecordFault};
 
 use crate::error::DatasetError;
 
@@ -122,6 +122,7 @@ fn named(why: &DatasetError) -> (&'static str, &str, Option<(&str, u64)>) {
         DatasetError::Unreadable { .. }
         | DatasetError::Special { .. }
         | DatasetError::NoFiles { .. }
+        | DatasetError::NoFolder { .. }
         | DatasetError::File { .. }
         | DatasetError::NoRows { .. }
         | DatasetError::TooManyRows { .. }
@@ -140,6 +141,8 @@ fn of_record(fault: &RecordFault) -> &'static str {
         RecordFault::Empty => "nothing in the record",
         RecordFault::Ragged { .. } => "more or fewer cells than columns",
         RecordFault::TooWide => "more cells than a file may have columns",
+        RecordFault::Image { fault: ImageFault::Size { .. }, .. } => "an image of another size",
+        RecordFault::Image { .. } => "no image that can be read",
         RecordFault::Decimal => "a decimal number with too many digits",
     }
 }

@@ -17,8 +17,23 @@ pub struct Remarks {
     clipped: Vec<Clipped>,
     rows: u64,
     empty: u64,
-    left_out: Vec<String>,
+    left_out: LeftOut,
     twice: Vec<(String, String)>,
+}
+
+/// The names of files in a silo's folder that were not read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct LeftOut {
+    /// What an operating system or a program put there.
+    pub(crate) beside: Vec<String>,
+    /// Data of another kind than the files that were read.
+    pub(crate) other_kinds: Vec<String>,
+}
+
+impl LeftOut {
+    fn is_empty(&self) -> bool {
+        self.beside.is_empty() && self.other_kinds.is_empty()
+    }
 }
 
 /// A column of which cells lay outside their range.
@@ -41,7 +56,7 @@ impl Remarks {
     }
 
     /// Files that were left out, and pairs of which one is the other's copy.
-    pub(crate) fn of_files(left_out: Vec<String>, twice: Vec<(String, String)>) -> Self {
+    pub(crate) fn of_files(left_out: LeftOut, twice: Vec<(String, String)>) -> Self {
         Self { left_out, twice, ..Self::default() }
     }
 
@@ -92,13 +107,18 @@ impl fmt::Display for Remarks {
         if self.empty > 0 {
             said.push(format!("{} records in which nothing stands were passed over", self.empty));
         }
-        for name in self.left_out.iter().take(NAMED_MAX) {
+        let LeftOut { beside, other_kinds } = &self.left_out;
+        for name in beside.iter().take(NAMED_MAX) {
             said.push(format!(
                 "{name} was left out: an operating system or a program made it, and it is no table"
             ));
         }
-        if self.left_out.len() > NAMED_MAX {
-            said.push(format!("{} more files were left out", self.left_out.len() - NAMED_MAX));
+        for name in other_kinds.iter().take(NAMED_MAX) {
+            said.push(format!("{name} was left out: it is of another kind than the files that are read"));
+        }
+        let named = beside.len().min(NAMED_MAX) + other_kinds.len().min(NAMED_MAX);
+        if beside.len() + other_kinds.len() > named {
+            said.push(format!("{} more files were left out", beside.len() + other_kinds.len() - named));
         }
         for (first, copy) in self.twice.iter().take(NAMED_MAX) {
             said.push(format!(

@@ -4,6 +4,7 @@ use std::io;
 
 use plan::Problems;
 
+use crate::idx::IdxFault;
 use crate::records::{COLUMNS_MAX, RECORD_BYTES_MAX};
 use crate::resemblance::Resemblance;
 
@@ -42,6 +43,47 @@ pub enum RecordFault {
     /// A decimal number of more than 16 bytes.
     #[error("a decimal number has more digits than are read; round it")]
     Decimal,
+    /// A file in a folder of images that gives no record.
+    #[error("{file}: {fault}")]
+    Image {
+        /// Its class's folder and its own name.
+        ///
+        /// # Privacy
+        /// May name a person; where no cell may be shown, neither may this.
+        file: String,
+        fault: ImageFault,
+    },
+}
+
+/// Why a file in a folder of images gives no record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImageFault {
+    #[error("cannot be read ({0}); check its permissions")]
+    Unreadable(io::ErrorKind),
+    /// It is no regular file.
+    #[error("is {0}, and not opened; take it out of the folder")]
+    Special(&'static str),
+    /// Its name does not end as that of an image.
+    #[error("is neither .png nor .jpg by its name; take it out of the folder, or save it as one")]
+    Ending,
+    /// It lies beside the folders of the classes.
+    #[error("lies in no folder of a class; move it into one")]
+    NoClass,
+    /// A folder where images should be.
+    #[error("is a folder within that of a class; move its images up")]
+    Folder,
+    /// Longer than an image's file may be.
+    #[error("is longer than {} bytes; save a smaller image", crate::images::FILE_BYTES_MAX)]
+    TooLong,
+    /// It begins as neither does.
+    #[error("is neither PNG nor JPEG; save it as one")]
+    Format,
+    /// Not as large as is registered.
+    #[error("the image has {height} rows of {width} pixels, and another size is registered; scale it")]
+    Size { width: u32, height: u32 },
+    /// What was stored is damaged, ends too early or is of a rare kind.
+    #[error("the image cannot be decoded ({0}); save it anew")]
+    Damaged(String),
 }
 
 /// Why a file, as a whole or from some place on, gives no records.
@@ -117,6 +159,30 @@ pub enum FileFault {
         "column {column} is packed by {packing}, which is not read; write the file with snappy, gzip or zstd"
     )]
     Packing { column: String, packing: &'static str },
+    /// Two IDX files that are no pair.
+    #[error(transparent)]
+    Idx(#[from] IdxFault),
+    /// A file whose name does not say that it holds images.
+    #[error(
+        "no file of labels is known to belong to it; name the files like train-images-idx3-ubyte and train-labels-idx1-ubyte"
+    )]
+    NoPair,
+    /// A file of images without one of labels.
+    #[error("{0}; put it there under this name, and readable")]
+    NoLabels(String),
+    /// IDX files with images of another size than is registered, or than any table has.
+    #[error(
+        "the images have {height} rows of {width} pixels, which is not the registered size, or too many; correct the registration, or scale them"
+    )]
+    ImageSize { width: u32, height: u32 },
+    /// No folder with an image in it.
+    #[error(
+        "no folder in it holds a PNG or JPEG image; make a folder for each class, and put its images there"
+    )]
+    NoImages,
+    /// A class whose name is no text.
+    #[error("the name of the class's folder {0} is no text; rename it")]
+    ClassName(String),
     /// There is nothing where the header should be.
     #[error("the file is empty; its first line must name the columns")]
     NoHeader,

@@ -9,10 +9,16 @@
 
 use std::fmt;
 use std::io::{self, BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 use plan::TABLE_ROWS_MAX;
+use registration::ImageForm;
 
+use crate::fault::{FileFault, RecordFault, shortened};
+use crate::image_columns::ImageColumns;
+use crate::open::{name, open};
+use crate::row::{Row, Rows};
 use crate::source::GZIP;
 
 /// One of the two files.
@@ -223,4 +229,52 @@ impl fmt::Display for Part {
             Self::Labels => "labels",
         })
     }
+}
+
+/// A pair's records: the pixels of an image, row by row of it, and its label.
+pub(crate) struct IdxRows {
+    pair: IdxPair<'static>,
+    columns: ImageColumns,
+    pixels: Vec<u8>,
+}
+
+impl IdxRows {
+    /// Opens the file of images and, beside it, that of their labels.
+    pub(crate) fn open(images: &Path, form: Option<ImageForm>) -> Result<Self, FileFault> {
+        let labels = labels_of(images).ok_or(FileFault::NoPair)?;
+        let of_labels = || format!("beside its images there is no {}", shortened(&name(&labels)));
+        let opened = open(&labels).map_err(|_| FileFault::NoLabels(of_labels()))?;
+        let pair = IdxPair::open(open(images)?, opened)?;
+        let [height, width] = pair.size();
+        let is_registered =
+            form.is_none_or(|form| [u32::from(form.height), u32::from(form.width)] == [height, width]);
+        let numbers = u64::from(height) * u64::from(width);
+        match ImageColumns::new(numbers).filter(|_| is_registered) {
+            Some(columns) => Ok(Self { pair, columns, pixels: vec![0; numbers as usize] }),
+            None => Err(FileFault::ImageSize { width, height }),
+        }
+    }
+}
+
+impl Rows for IdxRows {
+    fn names(&self) -> &[String] {
+        self.columns.names()
+    }
+
+    fn select(&mut self, _: &[usize]) -> Result<(), FileFault> {
+        Ok(())
+    }
+
+    fn next_row(&mut self, row: &mut Row) -> Result<Option<Result<(), RecordFault>>, FileFault> {
+        let Some(label) = self.pair.next_image(&mut self.pixels)? else { return Ok(None) };
+        self.columns.set(row, &self.pixels, &label.to_string());
+        Ok(Some(Ok(())))
+    }
+}
+
+/// The file of labels that belongs to one of images: `train-labels-idx1-ubyte.gz` to `train-images-idx3-ubyte.gz`.
+fn labels_of(images: &Path) -> Option<PathBuf> {
+    let name = images.file_name()?.to_str()?;
+    let labels = name.replace("images", "labels").replace("idx3", "idx1");
+    (labels != name).then(|| images.with_file_name(labels))
 }

@@ -33,6 +33,8 @@
 mod cells;
 mod fault;
 pub mod idx;
+mod image_columns;
+mod images;
 mod open;
 mod parquet;
 mod records;
@@ -43,7 +45,7 @@ mod text;
 mod window;
 
 pub use cells::Cells;
-pub use fault::{FileFault, RecordFault};
+pub use fault::{FileFault, ImageFault, RecordFault};
 pub use open::open;
 pub use records::{COLUMNS_MAX, RECORD_BYTES_MAX, Record, Records};
 pub use resemblance::Resemblance;

@@ -1,5 +1,6 @@
 //! Opens files that end.
 
+use std::borrow::Cow;
 use std::fs::{self, File, FileType};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -16,6 +17,11 @@ pub fn open(path: &Path) -> Result<File, FileFault> {
         Some(kind) => Err(FileFault::Special(kind)),
         None => File::open(path).map_err(FileFault::Unreadable),
     }
+}
+
+/// A file's name without its folder.
+pub(crate) fn name(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()
 }
 
 /// What it is where it is no file and no folder.

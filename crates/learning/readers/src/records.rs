@@ -8,6 +8,8 @@ use registration::{Dialect, FileKind};
 
 use crate::cells::Cells;
 use crate::fault::{FileFault, RecordFault};
+use crate::idx::IdxRows;
+use crate::images::ImageRows;
 use crate::open::open;
 use crate::parquet::ParquetRows;
 use crate::resemblance::Resemblance;
@@ -43,7 +45,8 @@ pub struct Record<'a> {
 }
 
 impl Records<File> {
-    /// Opens a file of the kind that the dialect says, and nothing that is no regular file: a pipe or a device may never end.
+    /// Opens a file of the kind that the dialect says, and nothing that is no regular file: a pipe or a device may never end. Of a pair
+    /// of IDX files `path` is that of the images; of images it is the folder in which each class has its own.
     ///
     /// # Errors
     /// As [`Records::new`]; and what cannot be opened, or is none of that kind.
@@ -52,6 +55,8 @@ impl Records<File> {
         let rows: Box<dyn Rows> = match dialect.kind {
             FileKind::Csv => return Self::new(open(path)?, dialect),
             FileKind::Parquet => Box::new(ParquetRows::new(open(path)?)?),
+            FileKind::Idx => Box::new(IdxRows::open(path, dialect.image)?),
+            FileKind::Images => Box::new(ImageRows::open(path, dialect.image)?),
         };
         Ok(Self(Reading::Rows { rows, row: Row::default(), count: 0 }))
     }

@@ -33,23 +33,40 @@ impl Row {
         self.spans.resize(columns, Span { start: 0, end: 0, form: Form::Null });
     }
 
+    /// Sets a cell to a text.
+    pub(crate) fn set_text(&mut self, column: usize, cell: impl FnOnce(&mut String)) {
+        let start = self.begin_cell();
+        cell(&mut self.text);
+        self.end_cell(column, start);
+    }
+
     /// Sets a cell to what is written; to none where `cell` says that it has written none.
     pub(crate) fn set(
         &mut self,
         column: usize,
         cell: impl FnOnce(&mut String) -> Result<bool, RecordFault>,
     ) -> Result<(), RecordFault> {
+        let start = self.begin_cell();
+        if cell(&mut self.text)? {
+            self.end_cell(column, start);
+        }
+        Ok(())
+    }
+
+    fn begin_cell(&mut self) -> usize {
         // What has become too long is not kept: the record is broken, whatever else stands in it.
         if self.text.len() > RECORD_BYTES_MAX {
             self.text.clear();
             self.is_too_long = true;
         }
-        let start = self.text.len();
-        if let (true, Some(span)) = (cell(&mut self.text)?, self.spans.get_mut(column)) {
+        self.text.len()
+    }
+
+    fn end_cell(&mut self, column: usize, start: usize) {
+        if let Some(span) = self.spans.get_mut(column) {
             // Shorter than 4 GiB: beyond the bound there is one cell at most, which its file keeps within a page.
             *span = Span { start: start as u32, end: self.text.len() as u32, form: Form::Quoted };
         }
-        Ok(())
     }
 
     /// The record as it was put together.

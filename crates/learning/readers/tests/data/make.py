@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 TABLE = pa.table(
     {
@@ -52,3 +53,11 @@ pq.write_table(
     TABLE.select(["age", "admitted"]), "old.parquet", version="1.0", use_deprecated_int96_timestamps=True
 )
 pq.write_table(TABLE.select(["age"]), "lz4.parquet", compression="lz4")
+
+# Left red, right blue; as most write it, in passes, of one colour, and for print.
+HALVES = Image.new("RGB", (16, 8), (255, 0, 0))
+HALVES.paste((0, 0, 255), (8, 0, 16, 8))
+HALVES.save("plain.jpg", quality=95, subsampling=0)
+HALVES.save("passes.jpg", quality=95, subsampling=0, progressive=True)
+HALVES.convert("L").save("grey.jpg", quality=95)
+HALVES.convert("CMYK").save("print.jpg", quality=95)
