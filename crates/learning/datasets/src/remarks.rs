@@ -31,8 +31,8 @@ pub(crate) struct LeftOut {
 }
 
 impl LeftOut {
-    fn is_empty(&self) -> bool {
-        self.beside.is_empty() && self.other_kinds.is_empty()
+    fn len(&self) -> usize {
+        self.beside.len() + self.other_kinds.len()
     }
 }
 
@@ -47,7 +47,7 @@ struct Clipped {
 impl Remarks {
     /// Whether there is nothing to look at.
     pub fn is_empty(&self) -> bool {
-        self.clipped.is_empty() && self.empty == 0 && self.left_out.is_empty() && self.twice.is_empty()
+        self.clipped.is_empty() && self.empty == 0 && self.left_out.len() == 0 && self.twice.is_empty()
     }
 
     /// How many files were left out or are there twice.
@@ -117,8 +117,8 @@ impl fmt::Display for Remarks {
             said.push(format!("{name} was left out: it is of another kind than the files that are read"));
         }
         let named = beside.len().min(NAMED_MAX) + other_kinds.len().min(NAMED_MAX);
-        if beside.len() + other_kinds.len() > named {
-            said.push(format!("{} more files were left out", beside.len() + other_kinds.len() - named));
+        if self.left_out.len() > named {
+            said.push(format!("{} more files were left out", self.left_out.len() - named));
         }
         for (first, copy) in self.twice.iter().take(NAMED_MAX) {
             said.push(format!(
