@@ -163,6 +163,19 @@ impl Inspection {
         self.rows
     }
 
+    /// So many findings of each code, in order, and of which codes there are more, with how many.
+    pub(crate) fn first_findings(&self, most: usize) -> (Vec<&DataFinding>, Vec<(&'static str, usize)>) {
+        let mut times: BTreeMap<&'static str, usize> = BTreeMap::new();
+        let mut is_first = |finding: &&DataFinding| {
+            let times = times.entry(finding.code).or_default();
+            *times += 1;
+            *times <= most
+        };
+        let first = self.findings.iter().filter(|finding| is_first(finding)).collect();
+        let more = times.into_iter().filter(|(_, times)| *times > most);
+        (first, more.map(|(code, times)| (code, times - most)).collect())
+    }
+
     /// What a person should look at, what is about whole rows first.
     pub fn findings(&self) -> &[DataFinding] {
         &self.findings

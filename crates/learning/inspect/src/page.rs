@@ -1,5 +1,7 @@
 //! What was found, as one page that needs no network and runs no program.
 
+use std::collections::BTreeMap;
+
 use crate::findings::DataFinding;
 use crate::inspection::{Column, Inspection};
 use crate::plot;
@@ -8,6 +10,8 @@ use crate::shown::{count, cut, html, percent};
 
 /// Columns that are drawn: a browser is slow with more.
 const DRAWN_MAX: usize = 300;
+/// Findings of one kind that are listed each; those of a column stand at it too.
+const OF_A_CODE_MAX: usize = 40;
 /// Classes that are drawn.
 const CLASSES_MAX: usize = 40;
 
@@ -88,22 +92,25 @@ impl Inspection {
         if self.findings.is_empty() {
             return "<h2>To look at</h2>\n<p>Nothing was found.</p>\n".into();
         }
+        let drawn = self.columns.iter().take(DRAWN_MAX).enumerate();
+        let places: BTreeMap<&str, usize> =
+            drawn.map(|(place, column)| (column.name.as_str(), place)).collect();
         let about = |finding: &DataFinding| match &finding.column {
-            Some(column) => match self.columns.iter().position(|known| known.name == *column) {
-                Some(place) if place < DRAWN_MAX => {
-                    format!("<a href=\"#c{place}\">{}</a>", html(&cut(column, 64)))
-                }
-                _ => html(&cut(column, 64)),
+            Some(column) => match places.get(column.as_str()) {
+                Some(place) => format!("<a href=\"#c{place}\">{}</a>", html(&cut(column, 64))),
+                None => html(&cut(column, 64)),
             },
             None => "all rows".into(),
         };
-        let line = |finding: &DataFinding| {
-            format!("<tr><th scope=\"row\">{}</th><td>{}</td></tr>\n", about(finding), html(&finding.text))
+        let (first, more) = self.first_findings(OF_A_CODE_MAX);
+        let row = |head: &str, text: &str| {
+            format!("<tr><th scope=\"row\">{head}</th><td>{}</td></tr>\n", html(text))
         };
-        format!(
-            "<h2>To look at</h2>\n<table class=\"findings\">\n{}</table>\n",
-            self.findings.iter().map(line).collect::<String>()
-        )
+        let first = first.into_iter().map(|finding| row(&about(finding), &finding.text));
+        let more =
+            more.into_iter().map(|(code, times)| row("", &format!("and {times} more of the kind {code}")));
+        let rows: String = first.chain(more).collect();
+        format!("<h2>To look at</h2>\n<table class=\"findings\">\n{rows}</table>\n")
     }
 
     fn cards(&self) -> String {

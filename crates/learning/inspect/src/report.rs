@@ -11,6 +11,8 @@ use crate::shown::{count, cut, day, json, number, percent};
 const WIDTH: usize = 80;
 /// Columns of which a terminal shows each.
 const COLUMNS_MAX: usize = 60;
+/// Findings of one kind of which a terminal shows each.
+const OF_A_CODE_MAX: usize = 8;
 const NAME_WIDTH: usize = 18;
 
 #[derive(Serialize)]
@@ -101,8 +103,12 @@ impl Inspection {
             }
         }
         text += if self.findings.is_empty() { "\nnothing to look at was found\n" } else { "\nto look at\n" };
-        for finding in &self.findings {
+        let (first, more) = self.first_findings(OF_A_CODE_MAX);
+        for finding in first {
             text += &format!("  {}\n", finding.in_words());
+        }
+        for (code, times) in more {
+            text += &format!("  and {times} more of the kind {code}: see --json\n");
         }
         text
     }

@@ -278,3 +278,22 @@ fn of_many_rows_what_is_said_is_near_and_called_an_estimate() {
         assert!((quartile - share).abs() < 0.01, "{quartile}");
     }
 }
+
+#[test]
+fn of_a_wide_table_a_kind_of_finding_is_listed_a_few_times_and_counted() {
+    let names: Vec<String> = (0..900).map(|place| format!("pixel_{place}")).collect();
+    let row = vec!["0"; names.len()].join(",");
+    let silo = Silo::of(&format!("{}\n{row}\n{row}\n", names.join(",")));
+    let inspected = silo.inspected(&Known::default());
+    assert_eq!(inspected.findings().len(), 901);
+    let (text, page) = (inspected.to_text(), inspected.to_page());
+    assert!(
+        text.lines().count() < 90 && text.contains("  and 892 more of the kind stands_for_missing"),
+        "{text}"
+    );
+    assert!(
+        page.contains("and 860 more of the kind stands_for_missing")
+            && page.matches("<article").count() == 300
+    );
+    assert!(page.contains("600 more columns are not drawn"));
+}
