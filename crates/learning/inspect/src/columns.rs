@@ -152,7 +152,7 @@ impl Counted {
         numbers.dedup();
         let (first, last) = (*numbers.first()?, *numbers.last()?);
         // Classes begin at 0 or at 1, as people count.
-        let count = usize::try_from(last - first).ok()? + 1;
+        let count = usize::try_from(last.checked_sub(first)?).ok()?.checked_add(1)?;
         ((0..=1).contains(&first) && count >= 2 && count == numbers.len()).then_some((first, count))
     }
 }
@@ -195,6 +195,11 @@ mod tests {
         assert_eq!(counted(&["1", "2", "2"]).holds(Asked::Label), Holds::Classes { first: 1, count: 2 });
         assert_eq!(counted(&["2", "4"]).holds(Asked::Label), Holds::Categories(vec!["2".into(), "4".into()]));
         assert_eq!(counted(&["0", "1"]).holds(Asked::Nothing), Holds::Numbers);
+        let outermost = [i64::MIN.to_string(), i64::MAX.to_string()];
+        assert_eq!(
+            counted(&[&outermost[0], &outermost[1]]).holds(Asked::Label),
+            Holds::Categories(outermost.into())
+        );
     }
 
     #[test]

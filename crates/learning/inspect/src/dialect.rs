@@ -1,9 +1,11 @@
 //! How a text file seems to be written.
 
-use registration::{Compression, Dialect, Marks, number};
+use registration::{Compression, Dialect, FileKind, Marks, number};
 
 use crate::text::{Line, decoded, lines, split, unpacked};
 
+/// What files of that kind begin with.
+const PARQUET: &[u8] = b"PAR1";
 /// So many lines are looked at.
 const LINES: usize = 2_000;
 /// What was unpacked of a head is no longer.
@@ -18,6 +20,10 @@ const NUMBERS: [(char, &str); 7] =
 
 /// How the file seems to be written that begins with these bytes, and why, a sentence each. `is_whole` says whether these are all.
 pub fn dialect_of(head: &[u8], is_whole: bool) -> (Dialect, Vec<String>) {
+    if head.starts_with(PARQUET) {
+        let dialect = Dialect { kind: FileKind::Parquet, ..Dialect::default() };
+        return (dialect, vec!["it is Parquet, by its first bytes".into()]);
+    }
     let (bytes, packed) = unpacked(head, UNPACKED_MAX);
     let (text, encoding) = decoded(&bytes);
     let mut found = Found { dialect: Dialect::default(), reasons: Vec::new() };
@@ -186,6 +192,7 @@ mod tests {
         assert_eq!(found("age,,\n45,,\n70,,\n"), Dialect::default(), "names may be empty");
         assert_eq!(found("age,bp\n"), Dialect::default());
         assert_eq!(found(""), Dialect::default());
+        assert_eq!(found("PAR1\u{15}\u{4}").kind, FileKind::Parquet);
     }
 
     #[test]

@@ -1,29 +1,55 @@
 //! Which files are looked at.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use datasets::{DatasetError, Remarks, files_with_remarks};
-use registration::{Compression, Dialect};
+use readers::{FileFault, Records};
+use registration::{Compression, Dialect, FileKind};
 
 use crate::proposal::InspectError;
 
-/// The file, or the tables of the folder: those that a silo reads there.
+/// The file, or the tables of the folder: those that a silo reads there by this dialect. Without one, of the first kind of which there are some.
 pub(crate) fn tables(
     path: &Path,
-    compression: Option<Compression>,
+    dialect: Option<&Dialect>,
 ) -> Result<(Vec<PathBuf>, Remarks), InspectError> {
     let found = path.metadata()?;
     // A pipe would be waited for, and is read once.
     if !found.is_file() && !found.is_dir() {
         return Err(InspectError::NoFile);
     }
-    let listed = |compression| files_with_remarks(path, &Dialect { compression, ..Dialect::default() });
-    let files = match compression {
-        Some(compression) => listed(compression),
-        None => match listed(Compression::None) {
-            Err(DatasetError::NoFiles { .. }) => listed(Compression::Gzip),
-            found => found,
-        },
-    };
-    Ok(files?)
+    if let Some(dialect) = dialect {
+        return Ok(files_with_remarks(path, dialect)?);
+    }
+    let plain = Dialect::default();
+    let packed = Dialect { compression: Compression::Gzip, ..plain.clone() };
+    let parquet = Dialect { kind: FileKind::Parquet, ..plain.clone() };
+    let others = [packed, parquet];
+    let of_other = || others.iter().map(|dialect| files_with_remarks(path, dialect)).find(Result::is_ok);
+    match files_with_remarks(path, &plain) {
+        Err(none @ DatasetError::NoFiles { .. }) => Ok(of_other().unwrap_or(Err(none))?),
+        found => Ok(found?),
+    }
+}
+
+/// Leaves out the columns that cannot be read, such as lists, where a file keeps each by itself: their places, and why.
+///
+/// # Errors
+/// As [`Records::select`], of columns that it took one by one.
+pub(crate) fn leave_out_unreadable(
+    records: &mut Records<File>,
+) -> Result<Vec<(usize, FileFault)>, FileFault> {
+    if records.has_lines() {
+        return Ok(Vec::new());
+    }
+    let (mut read, mut left_out) = (Vec::new(), Vec::new());
+    for place in 0..records.names().len() {
+        match records.select(&[place]) {
+            Ok(()) => read.push(place),
+            Err(why) => left_out.push((place, why)),
+        }
+    }
+    records.select(&read)?;
+    Ok(left_out)
 }

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash};
 use std::path::Path;
 
+use identity::printable;
 use plan::{Classes, Data, Encoder};
-use readers::Records;
+use readers::{FileFault, Records};
 use registration::{Dialect, Registration};
 
-use crate::files::tables;
+use crate::files::{leave_out_unreadable, tables};
 use crate::findings::{DataFinding, of_absent, of_classes, of_column, of_names};
 use crate::profile::{Planned, Profile, Takes};
 use crate::proposal::{InspectError, Proposal};
@@ -72,8 +73,8 @@ pub struct Inspection {
     /// Of the label: each class, and how many rows it has.
     pub(crate) classes: Vec<(String, u64)>,
     pub(crate) findings: Vec<DataFinding>,
-    /// Whether quantiles, or equal rows, are estimates.
-    pub(crate) is_estimate: bool,
+    /// Whether quartiles are estimates.
+    pub(crate) are_sketched: bool,
 }
 
 /// What one column holds.
@@ -115,25 +116,29 @@ impl Inspection {
             (None, Some(proposal)) => proposal.dialect(),
             (None, None) => &Dialect::default(),
         };
-        let (files, remarks) = tables(path, Some(dialect.compression))?;
-        let mut looking = Looking::default();
+        let (files, remarks) = tables(path, Some(dialect))?;
+        let (mut looking, mut findings) = (Looking::default(), Vec::new());
         let mut names = Vec::new();
         let mut profiles = Vec::new();
         for (number, path) in (0u32..).zip(&files) {
             let file = datasets::file_name(path);
             let failed = |fault| InspectError::File { file: file.clone(), fault };
-            let mut records = Records::new(File::open(path)?, dialect).map_err(failed)?;
+            let mut records = Records::open(path, dialect).map_err(failed)?;
+            let unreadable = leave_out_unreadable(&mut records).map_err(failed)?;
             // The first file says which columns there are; in others they are found by their names.
             if number == 0 {
                 names = records.names().to_vec();
                 profiles = columns(&names, known, proposal.as_ref());
+                for (place, why) in unreadable {
+                    findings.extend(profiles.get_mut(place).map(|profile| unread(profile, &why)));
+                }
             }
             let places = places(&names, records.names());
             looking.file(&mut records, number, &file, &places, &mut profiles).map_err(failed)?;
         }
         let label = label(&profiles, known, proposal.as_ref());
         let classes = label.map_or(Vec::new(), classes);
-        let mut findings = looking.findings(known.plan.is_some());
+        findings.extend(looking.findings(known.plan.is_some()));
         if remarks.files() > 0 {
             findings.push(DataFinding::of_rows("files", remarks.files() as u64, remarks.to_string()));
         }
@@ -150,7 +155,7 @@ impl Inspection {
             rows: looking.rows,
             broken: looking.broken,
             reasons: proposal.as_ref().map_or(Vec::new(), |proposal| proposal.reasons().to_vec()),
-            is_estimate: looking.repeats.counts().is_estimate || profiles.iter().any(is_sketched),
+            are_sketched: profiles.iter().any(is_sketched),
             label: label.map(|label| label.word.clone()),
             columns: profiles.into_iter().map(Column::from).collect(),
             classes,
@@ -208,15 +213,17 @@ impl Looking {
         file: &str,
         places: &[Option<usize>],
         profiles: &mut [Profile<'_>],
-    ) -> Result<(), readers::FileFault> {
+    ) -> Result<(), FileFault> {
         let mut numbers = Vec::new();
+        let line = if records.has_lines() { "line" } else { "record" };
         while let Some(record) = records.next_record()? {
             self.rows += 1;
             let cells = match record.cells {
                 Ok(cells) => cells,
                 Err(fault) => {
                     self.broken += 1;
-                    self.first_broken.get_or_insert_with(|| format!("{file}, line {}: {fault}", record.line));
+                    self.first_broken
+                        .get_or_insert_with(|| format!("{file}, {line} {}: {fault}", record.line));
                     continue;
                 }
             };
@@ -225,10 +232,11 @@ impl Looking {
             let (mut complete, mut fits) = (true, true);
             for (profile, place) in profiles.iter_mut().zip(places) {
                 let Some(cell) = place.and_then(|place| cells.get(place)) else {
-                    complete = false;
+                    complete &= profile.reader.kind() == Kind::Ignored;
                     continue;
                 };
-                let (is_known, fits_plan) = profile.add(&cell, number, &mut numbers);
+                let cell = place.is_none_or(|place| !cells.is_null(place)).then_some(cell);
+                let (is_known, fits_plan) = profile.add(cell.as_deref(), number, &mut numbers);
                 complete &= is_known;
                 fits &= fits_plan;
                 cell.hash(&mut row);
@@ -290,6 +298,17 @@ pub(crate) fn places(names: &[String], header: &[String]) -> Vec<Option<usize>> 
     let by_name: BTreeMap<&str, usize> =
         header.iter().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
     names.iter().map(|name| by_name.get(name.as_str()).copied()).collect()
+}
+
+/// Leaves out a column that cannot be read.
+fn unread(profile: &mut Profile<'_>, why: &FileFault) -> DataFinding {
+    profile.reader = Reader::Ignored;
+    DataFinding {
+        code: "unreadable_column",
+        column: Some(profile.name.clone()),
+        count: 1,
+        text: printable(&why.to_string()),
+    }
 }
 
 /// What reads each column, what it is called, and what the plan makes of it.

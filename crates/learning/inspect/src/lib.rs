@@ -41,6 +41,7 @@ mod shown;
 mod sketch;
 mod text;
 mod words;
+mod written;
 
 pub use dialect::dialect_of;
 pub use findings::DataFinding;

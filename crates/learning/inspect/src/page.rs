@@ -63,8 +63,8 @@ impl Inspection {
 
     fn figures(&self) -> String {
         let figure = |name: &str, number: u64| format!("<div><b>{}</b>{name}</div>", count(number));
-        let estimates = if self.is_estimate {
-            "<p class=\"soft\">Quartiles, pictures and counts of equal rows are estimates.</p>\n"
+        let estimates = if self.are_sketched {
+            "<p class=\"soft\">Quartiles and histograms are estimates.</p>\n"
         } else {
             ""
         };

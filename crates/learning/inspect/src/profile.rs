@@ -112,36 +112,37 @@ impl<'a> Profile<'a> {
         }
     }
 
-    /// Adds a row's cell, of a file by its number; whether it is known, and whether the plan can take it.
-    pub(crate) fn add(&mut self, cell: &str, file: u32, numbers: &mut Vec<f32>) -> (bool, bool) {
+    /// Adds a row's cell, of a file by its number, or none where the file says that there is none; whether it is known, and whether the plan
+    /// can take it.
+    pub(crate) fn add(&mut self, cell: Option<&str>, file: u32, numbers: &mut Vec<f32>) -> (bool, bool) {
         if self.reader.kind() == Kind::Ignored {
             return (true, true);
         }
-        let said = match self.reader.read(cell) {
+        let text = cell.unwrap_or("");
+        let said = match cell.map_or(Ok(Said::Missing), |cell| self.reader.read(cell)) {
             Ok(said) => said,
             Err(why) => {
                 self.strange += 1;
-                self.first_strange.get_or_insert_with(|| (cell.to_owned(), why));
+                self.first_strange.get_or_insert_with(|| (text.to_owned(), why));
                 // What is not known to the registration is not known to a plan.
                 return (true, self.planned.is_none());
             }
         };
-        let fits = self.planned.as_mut().is_none_or(|planned| planned.fits(&said, cell, numbers));
-        let Said::Missing = said else {
-            self.known += 1;
-            if let Some(persons) = &mut self.persons {
-                persons.add(cell, file);
+        let fits = self.planned.as_mut().is_none_or(|planned| planned.fits(&said, text, numbers));
+        match said {
+            Said::Missing => {
+                self.missing += 1;
+                return (false, fits);
             }
-            match said {
-                Said::Number(number) => self.numbers.add(number),
-                Said::Day(day) => self.numbers.add(day.number() as f64),
-                Said::Text(text) => self.texts.add(&text),
-                Said::Missing => {}
-            }
-            return (true, fits);
-        };
-        self.missing += 1;
-        (false, fits)
+            Said::Number(number) => self.numbers.add(number),
+            Said::Day(day) => self.numbers.add(day.number() as f64),
+            Said::Text(text) => self.texts.add(&text),
+        }
+        self.known += 1;
+        if let Some(persons) = &mut self.persons {
+            persons.add(text, file);
+        }
+        (true, fits)
     }
 }
 

@@ -13,10 +13,11 @@ use registration::{Dialect, Marks};
 
 use crate::columns::{Counted, Holds, VALUES_MAX};
 use crate::dialect::dialect_of;
-use crate::files::tables;
+use crate::files::{leave_out_unreadable, tables};
 use crate::inspection::places;
 use crate::reading::Reader;
 use crate::words::{Asked, asked, words};
+use crate::written::quoted;
 
 /// So much of a file's beginning says how it is written.
 const HEAD_BYTES: usize = 4 << 20;
@@ -43,7 +44,7 @@ pub enum InspectError {
 
 /// What is proposed for a silo's files, once all of them were read.
 pub struct Proposal {
-    dialect: Dialect,
+    pub(crate) dialect: Dialect,
     /// Why the dialect is this one, a sentence each, and what the files are in all.
     reasons: Vec<String>,
     /// What became of the plan's columns, a sentence each.
@@ -54,24 +55,24 @@ pub struct Proposal {
     pub broken: u64,
     /// The first of these, with why.
     first_broken: Option<String>,
-    missing: Vec<&'static str>,
-    columns: Vec<Found>,
+    pub(crate) missing: Vec<&'static str>,
+    pub(crate) columns: Vec<Found>,
     /// The label's column in the files.
-    label: Option<String>,
+    pub(crate) label: Option<String>,
 }
 
 /// A column of the files.
-struct Found {
-    name: String,
-    /// None of a name that is empty or there twice.
-    held: Option<Held>,
+pub(crate) struct Found {
+    pub(crate) name: String,
+    /// None of a column that cannot be read, or whose name is empty or there twice.
+    pub(crate) held: Option<Held>,
 }
 
 /// What the federation calls it, what its cells are, and those among them that mean "not known".
-struct Held {
-    word: String,
-    holds: Holds,
-    missing: Vec<&'static str>,
+pub(crate) struct Held {
+    pub(crate) word: String,
+    pub(crate) holds: Holds,
+    pub(crate) missing: Vec<&'static str>,
 }
 
 impl Proposal {
@@ -91,13 +92,18 @@ impl Proposal {
         for file in &files {
             rows.count(file, &dialect, &mut reasons)?;
         }
-        let Rows { names, columns, records, broken, first_broken } = rows;
+        let Rows { names, unreadable, columns, records, broken, first_broken } = rows;
         if let Some(label) = label.filter(|label| !names.iter().any(|name| name == label)) {
             let names = names.iter().map(|name| printable(name)).collect::<Vec<_>>().join(", ");
             return Err(InspectError::NoLabel { label: label.to_owned(), names });
         }
         let asked = plan.map_or(BTreeMap::new(), asked);
-        let (missing, columns) = held(names, &columns, &asked, label);
+        let (missing, mut columns) = held(names, &columns, &asked, label);
+        for place in unreadable {
+            if let Some(found) = columns.get_mut(place) {
+                found.held = None;
+            }
+        }
         let planned = plan.map_or(Vec::new(), |plan| planned(plan, &asked, &columns));
         let is_label = |held: &Held| plan.is_some_and(|plan| plan.label == held.word);
         let of_plan = columns.iter().find(|found| found.held.as_ref().is_some_and(is_label));
@@ -143,120 +149,14 @@ impl Proposal {
         text = text + "\n" + &self.to_toml();
         text.lines().map(|line| printable(line) + "\n").collect()
     }
-
-    /// The registration's text, with comments that say what its lines mean.
-    pub fn to_toml(&self) -> String {
-        let mut text = "# How this silo's files are written, and what their columns are in the federation's words.\n\
-                        # Proposed from the files: correct it before it is used. A change takes effect when the daemon is started again.\n\
-                        format = 1\n\n[dialect]\n"
-            .to_owned();
-        self.write_dialect(&mut text);
-        text += "\n# The federation's word on the left, `from` the column in the files. Units: `times` and `plus` make a number the federation's.\n\
-                 # `minimum` and `maximum` (after these) bound what can be true; `missing` lists cells that mean \"not known\" in that column.\n\
-                 # Others learn which columns and words there are by the plans that this silo refuses: list what a code book says.\n[columns]\n";
-        for Found { name, held } in &self.columns {
-            match held {
-                Some(held) => text += &self.column(name, held),
-                None => {
-                    text += &format!(
-                        "# {} is left out: its name is empty, or stands there twice.\n",
-                        quoted(name)
-                    );
-                }
-            }
-        }
-        text
-    }
-
-    fn write_dialect(&self, text: &mut String) {
-        let (plain, dialect) = (Dialect::default(), &self.dialect);
-        let mut line = |differs: bool, key: &str, value: String, meaning: &str| {
-            if differs {
-                *text += &format!("{key} = {value} # {meaning}\n");
-            }
-        };
-        line(true, "separator", quoted(&dialect.separator), "between two cells");
-        line(true, "decimal", quoted(&dialect.decimal), "before the decimals of a number");
-        line(
-            dialect.thousands != plain.thousands,
-            "thousands",
-            quoted(&dialect.thousands),
-            "between thousands",
-        );
-        line(
-            dialect.encoding != plain.encoding,
-            "encoding",
-            quoted(&dialect.encoding),
-            "how characters are written",
-        );
-        let packed = dialect.compression != plain.compression;
-        line(packed, "compression", quoted("gzip"), "the file is packed");
-        line(!dialect.header, "header", "false".into(), "no line names the columns");
-        line(
-            !dialect.header,
-            "columns",
-            list(&dialect.columns),
-            "by position: write their names, here and in `from`",
-        );
-        line(dialect.skip_lines > 0, "skip_lines", dialect.skip_lines.to_string(), "lines above the table");
-        line(
-            !dialect.comment.is_empty(),
-            "comment",
-            quoted(&dialect.comment),
-            "begins a line that is no record",
-        );
-        line(dialect.line_breaks, "line_breaks", "true".into(), "in quoted cells");
-        let mut missing = vec![String::new()];
-        missing.extend(self.missing.iter().map(|mark| (*mark).to_owned()));
-        line(true, "missing", list(&missing), "cells that mean \"not known\" in every column");
-    }
-
-    fn column(&self, name: &str, Held { word, holds, missing }: &Held) -> String {
-        let mut keys = String::new();
-        if word != name {
-            keys += &format!("from = {}, ", quoted(name));
-        }
-        let is_label = self.label.as_deref() == Some(name);
-        let (kind, note) = match holds {
-            Holds::Numbers if is_label => {
-                ("type = \"label\", classes = 2".into(), "numbers, and many: correct `classes`")
-            }
-            Holds::Numbers => ("type = \"number\"".into(), "numbers"),
-            Holds::Classes { first: 0, count } => {
-                (format!("type = \"label\", classes = {count}"), "the number of a class")
-            }
-            Holds::Classes { first, count } => (
-                format!("type = \"label\", classes = {count}, plus = {}", -first),
-                "classes that are counted from 1 here",
-            ),
-            Holds::Categories(values) => (
-                format!("type = \"category\", values = {}", list(values)),
-                "write { CELL = WORD } where the federation's words differ",
-            ),
-            Holds::Dates(form) => (format!("type = \"date\", written = {}", quoted(form)), "days"),
-            Holds::Texts => (
-                "type = \"ignore\"".into(),
-                "texts, nearly all different: names, notes or numbers of patients?",
-            ),
-            Holds::Nothing => ("type = \"ignore\"".into(), "no cell is known"),
-        };
-        keys += &kind;
-        let own: Vec<String> = missing
-            .iter()
-            .filter(|mark| !self.missing.contains(mark))
-            .map(|mark| (*mark).to_owned())
-            .collect();
-        if !own.is_empty() {
-            keys += &format!(", missing = {}", list(&own));
-        }
-        format!("{} = {{ {keys} }} # {note}\n", key(word))
-    }
 }
 
 /// What the rows of all files hold, by the columns of the first.
 #[derive(Default)]
 struct Rows {
     names: Vec<String>,
+    /// Places of columns that are not read.
+    unreadable: BTreeSet<usize>,
     columns: Vec<Counted>,
     records: u64,
     broken: u64,
@@ -273,12 +173,16 @@ impl Rows {
     ) -> Result<(), InspectError> {
         let file = datasets::file_name(path);
         let failed = |fault| InspectError::File { file: file.clone(), fault };
-        let mut records = Records::new(File::open(path)?, dialect).map_err(failed)?;
+        let mut records = Records::open(path, dialect).map_err(failed)?;
+        let place = if records.has_lines() { "line" } else { "record" };
+        let left_out = leave_out_unreadable(&mut records).map_err(failed)?;
+        reasons.extend(left_out.iter().map(|(_, why)| format!("{file}: {why}")));
         if self.names.is_empty() {
             let marks: Marks = dialect.marks().map_err(FileFault::Dialect).map_err(failed)?;
             self.names = records.names().to_vec();
             let values_max = (VALUES_OF_ALL / self.names.len().max(1)).clamp(4, VALUES_MAX);
             self.columns = self.names.iter().map(|_| Counted::new(marks, values_max)).collect();
+            self.unreadable = left_out.into_iter().map(|(place, _)| place).collect();
         }
         let places = places(&self.names, records.names());
         let is_whole = places.len() == records.names().len() && places.iter().all(Option::is_some);
@@ -299,7 +203,8 @@ impl Rows {
                 }
                 Err(fault) => {
                     self.broken += 1;
-                    self.first_broken.get_or_insert_with(|| format!("{file}, line {}: {fault}", record.line));
+                    self.first_broken
+                        .get_or_insert_with(|| format!("{file}, {place} {}: {fault}", record.line));
                 }
             }
         }
@@ -369,19 +274,6 @@ fn planned(plan: &Data, asked: &BTreeMap<String, Asked>, columns: &[Found]) -> V
         said.push(format!("and {more} more of the plan's columns"));
     }
     said
-}
-
-fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
-}
-
-fn list(texts: &[String]) -> String {
-    format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
-}
-
-fn key(word: &str) -> String {
-    let bare = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
-    if !word.is_empty() && word.chars().all(bare) { word.to_owned() } else { quoted(word) }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ struct Document<'a> {
     files: &'a [String],
     rows: u64,
     broken: u64,
-    /// Whether quantiles and counts of equal rows are estimates.
+    /// Whether quartiles are estimates; whether a count is one, its finding says.
     estimated: bool,
     label: Option<&'a str>,
     columns: Vec<ColumnDocument<'a>>,
@@ -57,7 +57,7 @@ impl Inspection {
             files: &self.files,
             rows: self.rows,
             broken: self.broken,
-            estimated: self.is_estimate,
+            estimated: self.are_sketched,
             label: self.label.as_deref(),
             columns: self.columns.iter().map(ColumnDocument::of).collect(),
             findings: self.findings.iter().map(FindingDocument::of).collect(),
@@ -72,7 +72,7 @@ impl Inspection {
             self.title(),
             count(self.rows),
             count(self.columns.len() as u64),
-            if self.is_estimate { "; quartiles and counts of equal rows are estimates" } else { "" }
+            if self.are_sketched { "; quartiles are estimates" } else { "" }
         );
         for reason in &self.reasons {
             text += &format!("  {}\n", cut(reason, 200));

@@ -297,3 +297,29 @@ fn of_a_wide_table_a_kind_of_finding_is_listed_a_few_times_and_counted() {
     );
     assert!(page.contains("600 more columns are not drawn"));
 }
+
+#[test]
+fn parquet_is_looked_at_and_registered_as_it_is_without_the_columns_that_cannot_be_read() {
+    let file =
+        std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../readers/tests/data/plain.parquet"));
+    let inspected = Inspection::of(file, &Known::default()).unwrap();
+    let found: serde_json::Value = serde_json::from_str(&inspected.to_json().unwrap()).unwrap();
+    let columns = found["columns"].as_array().unwrap();
+    let column = |name: &str| columns.iter().find(|column| column["name"] == name).unwrap();
+    assert_eq!((found["rows"].as_u64(), column("age")["missing"].as_u64()), (Some(4), Some(1)));
+    assert_eq!(
+        (column("age")["minimum"].as_f64(), column("age")["maximum"].as_f64()),
+        (Some(33.0), Some(71.0))
+    );
+    assert_eq!((&column("born")["type"], &column("born")["maximum"]), (&"date".into(), &"2024-02-29".into()));
+    assert_eq!((&column("time")["type"], &column("nothing")["type"]), (&"ignored".into(), &"empty".into()));
+    let unreadable = inspected.findings().iter().filter(|finding| finding.code == "unreadable_column");
+    assert!(unreadable.filter_map(|finding| finding.column.as_deref()).any(|name| name.starts_with("tags")));
+    let proposal = inspect::Proposal::of(file, None, None).unwrap();
+    let registration = Registration::from_toml(&proposal.to_toml()).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(registration.dialect().kind, registration::FileKind::Parquet);
+    let again =
+        Inspection::of(file, &Known { registration: Some(&registration), ..Known::default() }).unwrap();
+    assert_eq!(again.rows(), 4);
+    assert!(again.to_text().contains("born               date             1"), "{}", again.to_text());
+}

@@ -1,0 +1,150 @@
+//! A proposal as the text of a registration.
+
+use registration::{Dialect, FileKind};
+
+use crate::columns::Holds;
+use crate::proposal::{Found, Held, Proposal};
+
+impl Proposal {
+    /// The registration's text, with comments that say what its lines mean.
+    pub fn to_toml(&self) -> String {
+        let mut text = "# How this silo's files are written, and what their columns are in the federation's words.\n\
+                        # Proposed from the files: correct it before it is used. A change takes effect when the daemon is started again.\n\
+                        format = 1\n\n[dialect]\n"
+            .to_owned();
+        self.write_dialect(&mut text);
+        text += "\n# The federation's word on the left, `from` the column in the files. Units: `times` and `plus` make a number the federation's.\n\
+                 # `minimum` and `maximum` (after these) bound what can be true; `missing` lists cells that mean \"not known\" in that column.\n\
+                 # Others learn which columns and words there are by the plans that this silo refuses: list what a code book says.\n[columns]\n";
+        for Found { name, held } in &self.columns {
+            match held {
+                Some(held) => text += &self.column(name, held),
+                None => {
+                    text += &format!(
+                        "# {} is left out: it cannot be read, or its name is empty or there twice.\n",
+                        quoted(name)
+                    );
+                }
+            }
+        }
+        text
+    }
+
+    fn write_dialect(&self, text: &mut String) {
+        let (plain, dialect) = (Dialect::default(), &self.dialect);
+        let mut line = |differs: bool, key: &str, value: String, meaning: &str| {
+            if differs {
+                *text += &format!("{key} = {value} # {meaning}\n");
+            }
+        };
+        // The other keys say how text is written, and are refused beside another kind.
+        if dialect.kind == FileKind::Parquet {
+            line(
+                true,
+                "kind",
+                quoted(dialect.kind.as_str()),
+                "the files say themselves how they are written",
+            );
+            line(
+                true,
+                "missing",
+                self.missing_marks(),
+                "cells that mean \"not known\" in every column, beside null",
+            );
+            return;
+        }
+        line(true, "separator", quoted(&dialect.separator), "between two cells");
+        line(true, "decimal", quoted(&dialect.decimal), "before the decimals of a number");
+        line(
+            dialect.thousands != plain.thousands,
+            "thousands",
+            quoted(&dialect.thousands),
+            "between thousands",
+        );
+        line(
+            dialect.encoding != plain.encoding,
+            "encoding",
+            quoted(&dialect.encoding),
+            "how characters are written",
+        );
+        let packed = dialect.compression != plain.compression;
+        line(packed, "compression", quoted("gzip"), "the file is packed");
+        line(!dialect.header, "header", "false".into(), "no line names the columns");
+        line(
+            !dialect.header,
+            "columns",
+            list(&dialect.columns),
+            "by position: write their names, here and in `from`",
+        );
+        line(dialect.skip_lines > 0, "skip_lines", dialect.skip_lines.to_string(), "lines above the table");
+        line(
+            !dialect.comment.is_empty(),
+            "comment",
+            quoted(&dialect.comment),
+            "begins a line that is no record",
+        );
+        line(dialect.line_breaks, "line_breaks", "true".into(), "in quoted cells");
+        line(true, "missing", self.missing_marks(), "cells that mean \"not known\" in every column");
+    }
+
+    fn missing_marks(&self) -> String {
+        let mut missing = vec![String::new()];
+        missing.extend(self.missing.iter().map(|mark| (*mark).to_owned()));
+        list(&missing)
+    }
+
+    fn column(&self, name: &str, Held { word, holds, missing }: &Held) -> String {
+        let mut keys = String::new();
+        if word != name {
+            keys += &format!("from = {}, ", quoted(name));
+        }
+        let is_label = self.label.as_deref() == Some(name);
+        let (kind, note) = match holds {
+            Holds::Numbers if is_label => {
+                ("type = \"label\", classes = 2".into(), "numbers, and many: correct `classes`")
+            }
+            Holds::Numbers => ("type = \"number\"".into(), "numbers"),
+            Holds::Classes { first: 0, count } => {
+                (format!("type = \"label\", classes = {count}"), "the number of a class")
+            }
+            Holds::Classes { first, count } => (
+                format!("type = \"label\", classes = {count}, plus = {}", -first),
+                "classes that are counted from 1 here",
+            ),
+            Holds::Categories(values) => (
+                format!("type = \"category\", values = {}", list(values)),
+                "write { CELL = WORD } where the federation's words differ",
+            ),
+            Holds::Dates(form) => (format!("type = \"date\", written = {}", quoted(form)), "days"),
+            Holds::Texts => (
+                "type = \"ignore\"".into(),
+                "texts, nearly all different: names, notes or numbers of patients?",
+            ),
+            Holds::Nothing => ("type = \"ignore\"".into(), "no cell is known"),
+        };
+        keys += &kind;
+        let own: Vec<String> = missing
+            .iter()
+            .filter(|mark| !self.missing.contains(mark))
+            .map(|mark| (*mark).to_owned())
+            .collect();
+        if !own.is_empty() {
+            keys += &format!(", missing = {}", list(&own));
+        }
+        format!("{} = {{ {keys} }} # {note}\n", key(word))
+    }
+}
+
+/// A text as TOML has it.
+pub(crate) fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+fn list(texts: &[String]) -> String {
+    format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
+}
+
+fn key(word: &str) -> String {
+    let bare = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    if !word.is_empty() && word.chars().all(bare) { word.to_owned() } else { quoted(word) }
+}
