@@ -4,8 +4,9 @@ use registration::{Compression, Dialect, FileKind, Marks, number};
 
 use crate::text::{Line, decoded, lines, split, unpacked};
 
-/// What files of that kind begin with.
+/// What files of these kinds begin with.
 const PARQUET: &[u8] = b"PAR1";
+const IDX_IMAGES: &[u8] = &[0, 0, 8, 3];
 /// So many lines are looked at.
 const LINES: usize = 2_000;
 /// What was unpacked of a head is no longer.
@@ -25,6 +26,13 @@ pub fn dialect_of(head: &[u8], is_whole: bool) -> (Dialect, Vec<String>) {
         return (dialect, vec!["it is Parquet, by its first bytes".into()]);
     }
     let (bytes, packed) = unpacked(head, UNPACKED_MAX);
+    if bytes.starts_with(IDX_IMAGES) {
+        let dialect = Dialect { kind: FileKind::Idx, ..Dialect::default() };
+        return (
+            dialect,
+            vec!["it is IDX, images of bytes by its first bytes; its labels lie beside it".into()],
+        );
+    }
     let (text, encoding) = decoded(&bytes);
     let mut found = Found { dialect: Dialect::default(), reasons: Vec::new() };
     if packed {

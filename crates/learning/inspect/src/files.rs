@@ -24,8 +24,8 @@ pub(crate) fn tables(
     }
     let plain = Dialect::default();
     let packed = Dialect { compression: Compression::Gzip, ..plain.clone() };
-    let parquet = Dialect { kind: FileKind::Parquet, ..plain.clone() };
-    let others = [packed, parquet];
+    let of_kind = |kind| Dialect { kind, ..plain.clone() };
+    let others = [packed, of_kind(FileKind::Parquet), of_kind(FileKind::Idx)];
     let of_other = || others.iter().map(|dialect| files_with_remarks(path, dialect)).find(Result::is_ok);
     match files_with_remarks(path, &plain) {
         Err(none @ DatasetError::NoFiles { .. }) => Ok(of_other().unwrap_or(Err(none))?),

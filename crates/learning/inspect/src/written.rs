@@ -38,7 +38,7 @@ impl Proposal {
             }
         };
         // The other keys say how text is written, and are refused beside another kind.
-        if dialect.kind == FileKind::Parquet {
+        if dialect.kind != FileKind::Csv {
             line(
                 true,
                 "kind",

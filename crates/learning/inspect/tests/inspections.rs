@@ -323,3 +323,24 @@ fn parquet_is_looked_at_and_registered_as_it_is_without_the_columns_that_cannot_
     assert_eq!(again.rows(), 4);
     assert!(again.to_text().contains("born               date             1"), "{}", again.to_text());
 }
+
+#[test]
+fn a_pair_of_idx_files_is_looked_at_and_registered_as_its_pixels_and_its_label() {
+    let images =
+        [&[0, 0, 8, 3][..], &[0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2], &[0, 9, 1, 8, 2, 7, 3, 200]].concat();
+    let labels = [&[0, 0, 8, 1][..], &[0, 0, 0, 4], &[0, 1, 1, 2]].concat();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("train-images-idx3-ubyte"), images).unwrap();
+    fs::write(folder.path().join("train-labels-idx1-ubyte"), labels).unwrap();
+    let known = Known { label: Some("label"), ..Known::default() };
+    let inspected = Inspection::of(folder.path(), &known).unwrap();
+    let found: serde_json::Value = serde_json::from_str(&inspected.to_json().unwrap()).unwrap();
+    assert_eq!((found["rows"].as_u64(), found["label"].as_str()), (Some(4), Some("label")));
+    let pixel =
+        found["columns"].as_array().unwrap().iter().find(|column| column["name"] == "pixel_1").unwrap();
+    assert_eq!((pixel["minimum"].as_f64(), pixel["maximum"].as_f64()), (Some(7.0), Some(200.0)));
+    let proposal = inspect::Proposal::of(folder.path(), Some("label"), None).unwrap();
+    let registration = Registration::from_toml(&proposal.to_toml()).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(registration.schema().unwrap().0["label"], plan::Column::Label { classes: 3 });
+    assert_eq!(registration.dialect().kind, registration::FileKind::Idx);
+}
