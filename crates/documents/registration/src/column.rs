@@ -17,6 +17,11 @@ pub struct RegisteredColumn {
 }
 
 impl RegisteredColumn {
+    /// How many texts it lists.
+    pub(crate) fn listed(&self) -> usize {
+        self.missing.len() + self.meaning.cells().len()
+    }
+
     /// One that stands in the files under the federation's word, as plain files have it.
     pub(crate) fn plain(column: &Column) -> Self {
         let meaning = match column {

@@ -1,6 +1,6 @@
 //! The file in which an operator has confirmed how the silo's files are written and what their columns mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plan::{Column, Problem, Problems, Schema};
 use serde::Deserialize;
@@ -9,6 +9,7 @@ use toml::{Spanned, de};
 
 use crate::column::{Meaning, RegisteredColumn, Written};
 use crate::dialect::Dialect;
+use crate::ranges;
 
 /// Longest text of a registration, in bytes.
 pub const REGISTRATION_BYTES_MAX: usize = 1 << 20;
@@ -145,7 +146,11 @@ impl Reading<'_> {
     fn dialect(&mut self, table: Spanned<de::DeValue<'_>>) -> Option<Dialect> {
         let start = table.span().start;
         match Dialect::deserialize(ValueDeserializer::from(table)) {
-            Ok(dialect) => {
+            Ok(mut dialect) => {
+                match ranges::names(&dialect.columns) {
+                    Ok(names) => dialect.columns = names,
+                    Err(why) => self.say("dialect.columns", Some(start), why),
+                }
                 if let Err(problems) = dialect.marks() {
                     self.problems.extend(problems.with_lines_of(self.text).0);
                 }
@@ -176,6 +181,8 @@ impl Reading<'_> {
         if table.is_empty() {
             self.say("columns", Some(start), "is empty; register at least the label and one feature".into());
         }
+        // Where they stand in a header, they are looked for there.
+        let names = (!dialect.header).then(|| dialect.columns.iter().map(String::as_str).collect());
         let mut columns = BTreeMap::new();
         for (word, value) in table {
             let (key, word) = (word.span().start, word.into_inner().into_owned());
@@ -184,18 +191,11 @@ impl Reading<'_> {
                 Ok(written) => {
                     let mut said = Vec::new();
                     let column = written.column(&dialect.missing, &mut said);
-                    let from = column.as_ref().map(|column| column.from.as_deref().unwrap_or(&word));
-                    if let Some(from) = from
-                        .filter(|from| !dialect.header && !dialect.columns.iter().any(|name| name == from))
-                    {
-                        said.push(format!(
-                            "{from:?} is none of the names in `dialect.columns`; correct one of them"
-                        ));
-                    }
+                    let spread = column.map(|column| ranges::spread(&word, column, columns.len(), &mut said));
+                    said.extend(add(&mut columns, spread.into_iter().flatten(), &names));
                     for what in said {
                         self.say(&field, Some(key), what);
                     }
-                    columns.extend(column.map(|column| (word, column)));
                 }
                 Err(why) => {
                     let start = why.span().map_or(key, |span| span.start);
@@ -205,6 +205,28 @@ impl Reading<'_> {
         }
         Some(columns)
     }
+}
+
+/// Adds the columns of a line; says what is wrong with the first of them that has anything wrong.
+fn add(
+    columns: &mut BTreeMap<String, RegisteredColumn>,
+    line: impl Iterator<Item = (String, RegisteredColumn)>,
+    names: &Option<BTreeSet<&str>>,
+) -> Option<String> {
+    let mut said = None;
+    for (word, column) in line {
+        let from = column.from.as_deref().unwrap_or(&word);
+        if names.as_ref().is_some_and(|names| !names.contains(from)) {
+            said = said.or_else(|| {
+                Some(format!("{from:?} is none of the names in `dialect.columns`; correct one of them"))
+            });
+        }
+        if columns.contains_key(&word) {
+            said = said.or_else(|| Some(format!("{word:?} has a line already; take it out of one of them")));
+        }
+        columns.insert(word, column);
+    }
+    said
 }
 
 #[cfg(test)]
@@ -312,6 +334,55 @@ mod tests {
             "format = 1\n[columns]\ns = { type = \"category\", values = { M = \"m\", M = \"f\" } }\n",
         );
         assert!(said.len() == 1 && said[0].starts_with("line 3: M stands there twice: "), "{said:?}");
+    }
+
+    #[test]
+    fn a_line_with_ranges_is_a_column_for_each_of_its_names() {
+        let read = |text: &str| Registration::from_toml(&format!("format = 1\n{text}"));
+        let images = read(
+            "[dialect]\nheader = false\ncolumns = [\"y\", \"p{1..784}\"]\n[columns]\ny = { type = \"label\", classes = 10 }\n\
+             \"pixel_{0..27}_{0..27}\" = { from = \"p{1..784}\", type = \"number\", maximum = 255 }\n",
+        );
+        let images = images.unwrap();
+        assert_eq!((images.columns().len(), images.dialect().columns.len()), (785, 785));
+        let from = |word: &str| images.reader(word).unwrap().0;
+        assert_eq!((from("pixel_0_0"), from("pixel_0_27"), from("pixel_27_27")), ("p1", "p28", "p784"));
+        let own =
+            read("[columns]\n\"snp{08..11}\" = { type = \"category\", values = [\"0\", \"1\", \"2\"] }\n")
+                .unwrap();
+        assert_eq!(own.words().collect::<Vec<_>>(), ["snp08", "snp09", "snp10", "snp11"]);
+        assert_eq!(own.reader("snp10").unwrap().0, "snp10");
+        let braces = read("[columns]\n\"a{1}\" = { from = \"b{..}\", type = \"number\" }\n").unwrap();
+        assert_eq!(braces.reader("a{1}").unwrap().0, "b{..}", "a name may have braces");
+    }
+
+    #[test]
+    fn a_line_with_ranges_that_cannot_be_meant_is_refused_with_what_to_write() {
+        let number = "type = \"number\"";
+        for (columns, why) in [
+            (format!("\"a{{0..9}}\" = {{ from = \"b{{0..8}}\", {number} }}"), "stands for 10 columns; write a `from` with as many"),
+            (format!("\"a{{0..9}}\" = {{ from = \"b\", {number} }}"), "\"b\" has no range such as"),
+            (format!("\"a{{0..x}}\" = {{ {number} }}"), "{0..x} is no range"),
+            (format!("\"a{{0..9}}\" = {{ {number} }}\na3 = {{ {number} }}"), "has a line already"),
+            (
+                ["a", "b", "c"].map(|name| format!("\"{name}{{1..60000}}\" = {{ {number} }}")).join("\n"),
+                "is beyond 131072 columns",
+            ),
+            (
+                "\"a{1..60000}\" = { type = \"category\", values = [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\", \"i\", \"j\", \"k\", \"l\", \"m\", \"n\", \"o\", \"p\", \"q\", \"r\"] }".into(),
+                "lists more than 1048576 cells in its 60000 columns",
+            ),
+        ] {
+            let said = problems(&format!("format = 1\n[columns]\n{columns}\n"));
+            assert!(said.len() == 1 && said[0].contains(why), "{said:?}");
+        }
+        let said = problems(
+            "format = 1\n[dialect]\nheader = false\ncolumns = [\"a{3..1}\"]\n[columns]\nb = { type = \"number\" }\n",
+        );
+        assert!(
+            said.iter().any(|problem| problem.contains("dialect.columns: {3..1} is no range")),
+            "{said:?}"
+        );
     }
 
     #[test]

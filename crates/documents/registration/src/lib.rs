@@ -23,6 +23,7 @@ mod cell;
 mod column;
 mod dialect;
 mod document;
+mod ranges;
 
 pub use cell::{CellReader, Misread, RegisteredCell, number};
 pub use column::{DateForm, Label, Meaning, Number, RegisteredColumn};
