@@ -58,8 +58,9 @@ pub(crate) const DECODERS: &[Target] = &[
     ("log_proofs", logs::proofs),
 ];
 
-/// What reads an auditor's own files with a library whose buffers are not ours to bound: limited in length alone.
-pub(crate) const FILES: &[Target] = &[("card", accounts::card)];
+/// What reads an auditor's or a silo's own files with a library whose buffers are not ours to bound: limited in length alone.
+pub(crate) const FILES: &[Target] =
+    &[("card", accounts::card), ("parquet", files::parquet), ("images", files::images)];
 
 /// The core of each side against whatever the other one says.
 pub(crate) const CORES: &[Target] =

@@ -12,7 +12,7 @@ use optim::State;
 use params::Digest;
 use plan::{Data, Plan, Policy};
 use readers::Records;
-use registration::Dialect;
+use registration::{Colour, Dialect, FileKind, ImageForm};
 
 use super::script::Script;
 use super::seeds::signing_key;
@@ -241,6 +241,54 @@ pub(crate) fn records(bytes: &[u8]) {
         }
     }
     assert!(line <= file.len() as u64 + 1, "no more lines than bytes");
+}
+
+/// A Parquet file, and all of its first columns.
+pub(crate) fn parquet(bytes: &[u8]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.parquet");
+    std::fs::write(&path, bytes).expect("a file");
+    let dialect = Dialect { kind: FileKind::Parquet, ..Dialect::default() };
+    let read = Records::open(&path, &dialect).and_then(|mut records| {
+        let width = records.names().len();
+        let asked: Vec<usize> = (0..width).filter(|column| records.select(&[*column]).is_ok()).collect();
+        records.select(&asked)?;
+        let mut rows = 0;
+        // A few bytes can stand for many rows that are alike.
+        while let (Some(record), true) = (records.next_record()?, rows < 4096) {
+            rows += 1;
+            assert_eq!(record.line, rows);
+            if let Ok(cells) = record.cells {
+                assert_eq!(cells.len(), width);
+                assert!((0..width).all(|column| cells.get(column).is_some()));
+            }
+        }
+        Ok(())
+    });
+    if let Err(why) = read {
+        assert!(why.to_string().len() <= 2 << 10, "a refusal that is too long: {why}");
+    }
+}
+
+/// A PNG or JPEG of 16 by 8, as the only image of its class.
+pub(crate) fn images(bytes: &[u8]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let class = folder.path().join("class");
+    std::fs::create_dir(&class).expect("a folder");
+    std::fs::write(class.join("a.png"), bytes).expect("a file");
+    let image = Some(ImageForm { width: 16, height: 8, colour: Colour::Rgb });
+    let dialect = Dialect { kind: FileKind::Images, image, ..Dialect::default() };
+    let mut records = Records::open(folder.path(), &dialect).expect("there is one by its name");
+    let record = records.next_record().expect("its folder is there").expect("it has a place");
+    match record.cells {
+        Ok(cells) => {
+            assert_eq!(cells.get(3 * 128).as_deref(), Some("class"));
+            let is_pixel = |column| cells.get(column).is_some_and(|cell| cell.parse::<u8>().is_ok());
+            assert!((0..3 * 128).all(is_pixel));
+        }
+        Err(why) => assert!(why.to_string().len() <= 2 << 10, "a refusal that is too long: {why}"),
+    }
+    assert!(records.next_record().expect("its folder is there").is_none());
 }
 
 /// Labels, a piece, and images. Of labels that are plain, the pixels that gzip may unpack are a small multiple.

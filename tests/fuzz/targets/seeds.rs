@@ -39,6 +39,7 @@ pub(crate) fn all() -> Vec<Seed> {
     seeds.chunks(&session);
     seeds.journals(&session);
     seeds.files();
+    seeds.made();
     for (target, name, bytes) in attested::seeds() {
         seeds.add(target, name, bytes);
     }
@@ -190,6 +191,26 @@ impl Seeds {
         packed.write_all(&images).expect("to memory");
         self.add("idx", "gzip", packed.finish().expect("to memory"));
         self.add("idx", "plain", [labels, images].concat());
+    }
+
+    /// Files of silos that other programs wrote.
+    fn made(&mut self) {
+        let files: [(&str, &str, &[u8]); 7] = [
+            (
+                "parquet",
+                "encodings",
+                include_bytes!("../../../crates/learning/readers/tests/data/encodings.parquet"),
+            ),
+            ("parquet", "gzip", include_bytes!("../../../crates/learning/readers/tests/data/gzip.parquet")),
+            ("parquet", "old", include_bytes!("../../../crates/learning/readers/tests/data/old.parquet")),
+            ("parquet", "zstd", include_bytes!("../../../crates/learning/readers/tests/data/zstd.parquet")),
+            ("images", "plain", include_bytes!("../../../crates/learning/readers/tests/data/plain.jpg")),
+            ("images", "passes", include_bytes!("../../../crates/learning/readers/tests/data/passes.jpg")),
+            ("images", "png", include_bytes!("../../../crates/learning/readers/tests/data/grey.png")),
+        ];
+        for (target, name, bytes) in files {
+            self.add(target, name, bytes.to_vec());
+        }
     }
 
     fn logs(&mut self) {

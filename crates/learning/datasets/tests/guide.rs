@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use datasets::{Dataset, Survey};
 use plan::Data;
-use registration::Registration;
+use registration::{Dialect, Registration};
 
 /// The guide's table for this label.
 fn shown(label: &str) -> Data {
@@ -29,7 +29,7 @@ fn folder() -> Option<PathBuf> {
 fn registered(change: impl FnOnce(&str) -> String) -> Registration {
     let guide = include_str!("../../../../deploy/DATA.md");
     let blocks = guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let [block] = blocks.filter(|block| block.contains("[dialect]")).collect::<Vec<_>>()[..] else {
+    let [block] = blocks.filter(|block| block.contains("[columns]")).collect::<Vec<_>>()[..] else {
         panic!("one is shown")
     };
     Registration::from_toml(&change(block)).unwrap_or_else(|why| panic!("{why}"))
@@ -40,6 +40,19 @@ fn the_guides_registration_fits_the_plan_that_it_is_shown_for() {
     let schema = registered(str::to_owned).schema().unwrap();
     assert_eq!(schema.check(&shown("num")), Ok(()));
     assert!(schema.check(&shown("income")).is_err());
+}
+
+#[test]
+fn the_guide_shows_a_dialect_of_each_kind_of_files_that_are_no_text() {
+    let guide = include_str!("../../../../deploy/DATA.md");
+    let blocks = guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let alone = blocks.filter(|block| block.contains("[dialect]") && !block.contains("[columns]"));
+    let dialects: Vec<Dialect> = alone
+        .map(|block| toml::from_str::<toml::Table>(block).unwrap()["dialect"].clone().try_into().unwrap())
+        .collect();
+    let kinds: Vec<&str> = dialects.iter().map(|dialect| dialect.kind.as_str()).collect();
+    assert_eq!(kinds, ["parquet", "idx", "images"]);
+    assert!(dialects.iter().all(|dialect| dialect.marks().is_ok()));
 }
 
 const ADULT: &str = r#"format = 1

@@ -145,9 +145,9 @@ pub enum FileFault {
     /// A column of structures or lists.
     #[error("column {column} is nested; flatten it: write a column for each number in it")]
     Nested { column: String },
-    /// A column of something else than numbers, truths, texts, days and moments.
+    /// A column of something else than numbers, booleans, texts, days and timestamps.
     #[error(
-        "column {column} is of the type {kind}, which is not read; write it as a number, a text, a day or a moment"
+        "column {column} is of the type {kind}, which is not read; write it as a number, a text, a day or a timestamp"
     )]
     ColumnKind {
         column: String,

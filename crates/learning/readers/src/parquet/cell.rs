@@ -9,14 +9,14 @@ use crate::fault::RecordFault;
 /// What the values of a column mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// As it stands: a number, a truth as 1 or 0.
+    /// As it stands: a number, a boolean as 1 or 0.
     Plain,
     /// A whole number that is never negative.
     Unsigned,
     /// Days since 1970.
     Day,
     /// So many of a second's parts since 1970.
-    Moment {
+    Timestamp {
         a_second: i64,
     },
     /// A whole number of which so many digits are decimals.
@@ -42,7 +42,7 @@ impl Meaning {
     pub(crate) fn of(column: &ColumnDescriptor) -> Result<Self, String> {
         let physical = column.physical_type();
         if physical == Type::INT96 {
-            return Ok(Self::Moment { a_second: 1_000_000_000 });
+            return Ok(Self::Timestamp { a_second: 1_000_000_000 });
         }
         let meaning = match column.logical_type_ref() {
             Some(logical) => Self::logical(logical),
@@ -58,7 +58,7 @@ impl Meaning {
             (Some(Self::Plain), Type::BOOLEAN | Type::INT32 | Type::INT64 | Type::FLOAT | Type::DOUBLE)
             | (Some(Self::Unsigned), Type::INT32 | Type::INT64)
             | (Some(Self::Day), Type::INT32)
-            | (Some(Self::Moment { .. }), Type::INT64) => meaning.ok_or_else(String::new),
+            | (Some(Self::Timestamp { .. }), Type::INT64) => meaning.ok_or_else(String::new),
             _ => Err(format!("{} ({physical})", called(column))),
         }
     }
@@ -69,8 +69,8 @@ impl Meaning {
             LogicalType::Integer(integer) if integer.is_signed => Self::Plain,
             LogicalType::Integer(_) => Self::Unsigned,
             LogicalType::Date => Self::Day,
-            LogicalType::Timestamp(moment) => Self::Moment {
-                a_second: match moment.unit {
+            LogicalType::Timestamp(timestamp) => Self::Timestamp {
+                a_second: match timestamp.unit {
                     TimeUnit::MILLIS => 1_000,
                     TimeUnit::MICROS => 1_000_000,
                     TimeUnit::NANOS => 1_000_000_000,
@@ -96,8 +96,8 @@ impl Meaning {
             | ConvertedType::UINT_32
             | ConvertedType::UINT_64 => Self::Unsigned,
             ConvertedType::DATE => Self::Day,
-            ConvertedType::TIMESTAMP_MILLIS => Self::Moment { a_second: 1_000 },
-            ConvertedType::TIMESTAMP_MICROS => Self::Moment { a_second: 1_000_000 },
+            ConvertedType::TIMESTAMP_MILLIS => Self::Timestamp { a_second: 1_000 },
+            ConvertedType::TIMESTAMP_MICROS => Self::Timestamp { a_second: 1_000_000 },
             ConvertedType::DECIMAL => Self::Decimal { decimals: 0 },
             _ => return None,
         })
@@ -111,7 +111,7 @@ impl Meaning {
                 text.push_str(&(value.cast_unsigned() & below).to_string());
             }
             Self::Day => text.push_str(&day(value)),
-            Self::Moment { a_second } => text.push_str(&moment(value, a_second)),
+            Self::Timestamp { a_second } => text.push_str(&timestamp(value, a_second)),
             Self::Decimal { decimals } => text.push_str(&decimal(i128::from(value), decimals)),
             Self::Plain | Self::Text => text.push_str(&value.to_string()),
         }
@@ -140,7 +140,7 @@ fn called(column: &ColumnDescriptor) -> String {
     }
 }
 
-/// Of a moment as older writers have it: nanoseconds of a day, and the day.
+/// Of a timestamp as older writers have it: nanoseconds of a day, and the day.
 pub(crate) fn int96(value: &Int96) -> String {
     match value.data() {
         [low, high, julian] => {
@@ -151,7 +151,7 @@ pub(crate) fn int96(value: &Int96) -> String {
     }
 }
 
-fn moment(value: i64, a_second: i64) -> String {
+fn timestamp(value: i64, a_second: i64) -> String {
     let a_day = a_second * DAY_SECONDS;
     at(value.div_euclid(a_day), value.rem_euclid(a_day), a_second)
 }
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn whole_numbers_are_written_by_what_they_mean() {
         let (millis, nanos) =
-            (Meaning::Moment { a_second: 1_000 }, Meaning::Moment { a_second: 1_000_000_000 });
+            (Meaning::Timestamp { a_second: 1_000 }, Meaning::Timestamp { a_second: 1_000_000_000 });
         for (meaning, value, bits, text) in [
             (Meaning::Plain, -7, 32, "-7"),
             (Meaning::Unsigned, -1, 32, "4294967295"),
@@ -265,7 +265,7 @@ mod tests {
         #[test]
         fn every_number_has_a_text(value: i64, julian: u32, high: u32) {
             for a_second in [1_000, 1_000_000, 1_000_000_000] {
-                prop_assert!(moment(value, a_second).contains('-'));
+                prop_assert!(timestamp(value, a_second).contains('-'));
             }
             let mut old = Int96::new();
             old.set_data(7, high, julian);

@@ -1,7 +1,7 @@
 //! Parquet: one group of rows after another, and of each column a page at a time.
 //!
 //! Pages are checked and bounded before anything is set aside for them ([`pages`]); what is in them is decoded by the library.
-//! What a column has beside numbers, truths, texts, days and moments is refused by its name, and so is what is nested.
+//! What a column has beside numbers, booleans, texts, days and timestamps is refused by its name, and so is what is nested.
 
 mod cell;
 mod column;
