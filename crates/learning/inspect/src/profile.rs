@@ -6,6 +6,7 @@ use plan::{Classes, Encoder, Encoding, Feature, Fit, Unfit};
 
 use crate::reading::{Kind, Reader, Said};
 use crate::repeats::Repeats;
+use crate::shown::CELL_CHARS_MAX;
 use crate::sketch::Sketch;
 
 /// Different texts that are counted each, of all columns and of one.
@@ -123,7 +124,7 @@ impl<'a> Profile<'a> {
             Ok(said) => said,
             Err(why) => {
                 self.strange += 1;
-                self.first_strange.get_or_insert_with(|| (text.to_owned(), why));
+                self.first_strange.get_or_insert_with(|| (begin(text), why));
                 // What is not known to the registration is not known to a plan.
                 return (true, self.planned.is_none());
             }
@@ -179,7 +180,7 @@ impl<'a> Planned<'a> {
             }
             Ok(Fit::Inside | Fit::Other | Fit::StoodIn) => true,
             Err(why) => {
-                self.unfit.entry(code(why)).or_insert_with(|| (0, cell.to_owned())).0 += 1;
+                self.unfit.entry(code(why)).or_insert_with(|| (0, begin(cell))).0 += 1;
                 false
             }
         }
@@ -195,6 +196,11 @@ impl<'a> Planned<'a> {
             Takes::Label { .. } => None,
         }
     }
+}
+
+/// As much of a cell as is kept to be shown: it may have megabytes.
+fn begin(cell: &str) -> String {
+    cell.chars().take(2 * CELL_CHARS_MAX).collect()
 }
 
 /// What programs call cells that fit no plan.
@@ -247,7 +253,7 @@ impl Texts {
         if text.parse::<f64>().is_ok_and(f64::is_finite) {
             self.numbers += 1;
         } else if self.first_other.is_none() {
-            self.first_other = Some(text.chars().take(TEXT_BYTES_MAX).collect());
+            self.first_other = Some(begin(text));
         }
         if let Some(count) = self.counts.get_mut(text) {
             *count += 1;

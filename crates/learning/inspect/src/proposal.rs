@@ -16,6 +16,7 @@ use crate::dialect::dialect_of;
 use crate::files::{leave_out_unreadable, tables};
 use crate::inspection::places;
 use crate::reading::Reader;
+use crate::shown::cut;
 use crate::words::{Asked, asked, words};
 use crate::written::quoted;
 
@@ -23,7 +24,7 @@ use crate::written::quoted;
 const HEAD_BYTES: usize = 4 << 20;
 /// Different cells that are kept of all columns together.
 const VALUES_OF_ALL: usize = 1 << 17;
-/// Columns of a plan that are named one by one where there is something to say of them.
+/// Columns that are named one by one where there is something to say of them.
 const NAMED_MAX: usize = 20;
 
 /// Why there is nothing to propose, or to look at.
@@ -94,8 +95,7 @@ impl Proposal {
         }
         let Rows { names, unreadable, columns, records, broken, first_broken } = rows;
         if let Some(label) = label.filter(|label| !names.iter().any(|name| name == label)) {
-            let names = names.iter().map(|name| printable(name)).collect::<Vec<_>>().join(", ");
-            return Err(InspectError::NoLabel { label: label.to_owned(), names });
+            return Err(InspectError::NoLabel { label: label.to_owned(), names: some(&names) });
         }
         let asked = plan.map_or(BTreeMap::new(), asked);
         let (missing, mut columns) = held(names, &columns, &asked, label);
@@ -246,6 +246,15 @@ fn held(
     };
     let marks: BTreeSet<&'static str> = held().flat_map(|held| held.missing.iter().copied()).collect();
     (marks.into_iter().filter(|mark| !is_value(mark)).collect(), columns)
+}
+
+/// The first of these names, as a message shows them.
+fn some(names: &[String]) -> String {
+    let first: Vec<String> = names.iter().take(NAMED_MAX).map(|name| cut(name, 64)).collect();
+    match names.len() - first.len() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
 }
 
 /// What became of the columns that the plan asks for, where it is not just what is there.

@@ -3,7 +3,7 @@
 use identity::{is_printable, printable};
 
 /// So much of a cell is shown.
-const CELL_CHARS_MAX: usize = 32;
+pub(crate) const CELL_CHARS_MAX: usize = 32;
 
 /// A cell of a silo, cut, in quotes, and safe on a terminal.
 pub(crate) fn cell(text: &str) -> String {
