@@ -345,3 +345,113 @@ fn encoding(said: Option<i64>) -> Result<Encoding> {
 fn broken(what: impl Into<String>) -> ParquetError {
     ParquetError::General(what.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+
+    use flate2::write::GzEncoder;
+    use parquet::basic::GzipLevel;
+    use parquet::schema::parser::parse_message_type;
+    use parquet::schema::types::SchemaDescriptor;
+
+    use super::*;
+
+    /// A field of the compact protocol, one behind the one before it.
+    fn field(value: i64) -> Vec<u8> {
+        let mut bytes = vec![0x15];
+        let mut left = ((value << 1) ^ (value >> 63)).cast_unsigned();
+        while left > 0x7f {
+            bytes.push(left as u8 | 0x80);
+            left >>= 7;
+        }
+        bytes.push(left as u8);
+        bytes
+    }
+
+    /// A page: what it says of its kind, its length unpacked, its values and their encoding; and what is in it.
+    fn page(kind: i64, unpacked: i64, values: i64, encoding: i64, bytes: &[u8]) -> Vec<u8> {
+        let inner = if kind == DICTIONARY { 0x4c } else { 0x2c };
+        let said = [field(kind), field(unpacked), field(bytes.len() as i64), vec![inner]].concat();
+        let levels = [field(3), field(3)].concat();
+        let of_values =
+            [field(values), field(encoding), if kind == DICTIONARY { vec![] } else { levels }].concat();
+        [&said[..], &of_values, &[0, 0], bytes].concat()
+    }
+
+    /// What is said of a column of texts with these pages.
+    fn refused(compression: Compression, pages: &[u8]) -> String {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(pages).unwrap();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        let schema = parse_message_type("message m { required binary t; }").unwrap();
+        let chunk = ColumnChunkMetaData::builder(SchemaDescriptor::new(Arc::new(schema)).column(0))
+            .set_compression(compression)
+            .set_data_page_offset(0)
+            .set_total_compressed_size(pages.len() as i64)
+            .build()
+            .unwrap();
+        let packing = Packing::of(compression).unwrap();
+        let mut pages = Pages::new(Arc::new(file), packing, &chunk).unwrap();
+        loop {
+            match pages.get_next_page() {
+                Ok(Some(_)) => {}
+                Ok(None) => return "nothing".into(),
+                Err(why) => return why.to_string().replace("Parquet error: ", ""),
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_that_unpacks_to_more_than_it_says_is_refused_after_no_more_than_that() {
+        let mut packed = GzEncoder::new(Vec::new(), flate2::Compression::default());
+        packed.write_all(&vec![0; 64 << 20]).unwrap();
+        let packed = packed.finish().unwrap();
+        let gzip = Compression::GZIP(GzipLevel::default());
+        let longer = "what a page unpacks to is not as long as it says";
+        assert_eq!(refused(gzip, &page(DATA, 100, 1, 0, &packed)), longer);
+        let mut unpacked = Vec::new();
+        Packing::Gzip.unpack(&packed, &mut unpacked, 100).unwrap();
+        assert_eq!(unpacked.len(), 101);
+        // Snappy and Zstandard say how long it is.
+        let snappy = snap::raw::Encoder::new().compress_vec(&[0; 200]).unwrap();
+        let said = refused(Compression::SNAPPY, &page(DATA, 100, 1, 0, &snappy));
+        assert_eq!(said, "a page cannot be unpacked: it is longer than it says");
+        let mut unpacked = Vec::new();
+        let zeros =
+            ruzstd::encoding::compress_to_vec(&[0; 9000][..], ruzstd::encoding::CompressionLevel::Fastest);
+        Packing::Zstd.unpack(&zeros, &mut unpacked, 100).unwrap();
+        assert_eq!(unpacked.len(), 101);
+    }
+
+    #[test]
+    fn nothing_is_set_aside_for_what_a_page_claims() {
+        let plain = Compression::UNCOMPRESSED;
+        for (pages, said) in [
+            (
+                page(DATA, (128 << 20) + 1, 1, 0, b"x"),
+                "a page is longer than 134217728 bytes, and is not read",
+            ),
+            (page(DATA, -1, 1, 0, b"x"), "a page does not say how long it is"),
+            (page(DATA, 1, -1, 0, b"x"), "a page does not say how much is in it"),
+            (page(DICTIONARY, 4, 2, 0, &[0; 4]), "a dictionary is shorter than its values"),
+            (page(DICTIONARY, 4, i64::from(i32::MAX), 0, &[0; 4]), "a dictionary is shorter than its values"),
+            (page(DICTIONARY, 4, 1, 8, &[0; 4]), "a dictionary is encoded as RLE_DICTIONARY"),
+            (page(DATA, 2, 1, 8, &[1, 2]), "a page has no dictionary before it"),
+            (page(DATA, 2, 1, 4, &[1, 2]), "a page has the encoding 4, which is not read"),
+            (
+                page(DATA, 5 << 20, 1, 7, &vec![0; 5 << 20]),
+                "a page of DELTA_BYTE_ARRAY is longer than 4194304",
+            ),
+            (page(DATA_2, 2, 1, 0, &[1, 2]), "a page does not say how much is in it"),
+            (page(9, 2, 1, 0, &[1, 2]), "a page is of no kind that a plain column has"),
+            (page(DATA, 3, 1, 0, &[1, 2]), "a page has not its length"),
+        ] {
+            let found = refused(plain, &pages);
+            assert!(found.starts_with(said), "{found} for {said}");
+        }
+        let cut = page(DATA, 2, 1, 0, &[1, 2]);
+        assert_eq!(refused(plain, &cut[..cut.len() - 1]), "a page is longer than its column");
+        assert_eq!(refused(plain, &page(INDEX, 2, 1, 0, &[1, 2])), "nothing");
+    }
+}
