@@ -29,7 +29,7 @@ fn folder() -> Option<PathBuf> {
 fn registered(change: impl FnOnce(&str) -> String) -> Registration {
     let guide = include_str!("../../../../deploy/DATA.md");
     let blocks = guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let [block] = blocks.filter(|block| block.contains("[columns]")).collect::<Vec<_>>()[..] else {
+    let [block] = blocks.filter(|block| block.contains("header = false")).collect::<Vec<_>>()[..] else {
         panic!("one is shown")
     };
     Registration::from_toml(&change(block)).unwrap_or_else(|why| panic!("{why}"))
@@ -46,13 +46,17 @@ fn the_guides_registration_fits_the_plan_that_it_is_shown_for() {
 fn the_guide_shows_a_dialect_of_each_kind_of_files_that_are_no_text() {
     let guide = include_str!("../../../../deploy/DATA.md");
     let blocks = guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let alone = blocks.filter(|block| block.contains("[dialect]") && !block.contains("[columns]"));
-    let dialects: Vec<Dialect> = alone
-        .map(|block| toml::from_str::<toml::Table>(block).unwrap()["dialect"].clone().try_into().unwrap())
-        .collect();
+    let others: Vec<&str> = blocks.filter(|block| block.contains("[dialect]\nkind = ")).collect();
+    let dialect = |block: &&str| -> Dialect {
+        toml::from_str::<toml::Table>(block).unwrap()["dialect"].clone().try_into().unwrap()
+    };
+    let dialects: Vec<Dialect> = others.iter().map(dialect).collect();
     let kinds: Vec<&str> = dialects.iter().map(|dialect| dialect.kind.as_str()).collect();
     assert_eq!(kinds, ["parquet", "idx", "images"]);
     assert!(dialects.iter().all(|dialect| dialect.marks().is_ok()));
+    let images = Registration::from_toml(others[2]).unwrap_or_else(|why| panic!("{why}"));
+    let plan = Data { classes: 2.into(), ..shown("label") };
+    assert_eq!(images.schema().unwrap().check(&plan), Ok(()), "the guide's plan for images");
 }
 
 const ADULT: &str = r#"format = 1
