@@ -6,9 +6,8 @@ use clap::Subcommand;
 use forecast::{Forecast, report};
 use ledger::Account;
 
-use plan::{AuthoredPlan, Policy, PolicyError, Problems, SignedPlan};
+use plan::{AuthoredPlan, SignedPlan};
 use rand::rand_core::{Rng, UnwrapErr};
-use serde::Deserialize;
 use vault::MasterSource;
 
 use crate::Failure;
@@ -117,7 +116,7 @@ fn check(file: &Path, policy: Option<&Path>, account: Option<&Account>) -> Resul
         }
     }
     let Some(file) = policy else { return Ok(()) };
-    let policy = read_policy(&read_text(file)?).map_err(|why| Unusable::new(file, why))?;
+    let policy = daemon::policy_in(&read_text(file)?).map_err(|why| Unusable::new(file, why))?;
     let checked = match &plan {
         Found::Written(plan) => policy.check_unsigned(plan),
         Found::Signed(plan) => policy.check(plan),
@@ -180,31 +179,4 @@ pub(crate) fn read_signed(file: &Path) -> Result<AuthoredPlan, Unusable> {
     SignedPlan::from_json(&read_text(file)?)
         .and_then(SignedPlan::open)
         .map_err(|why| Unusable::new(file, why))
-}
-
-/// The table `[policy]` of a client's configuration, or the whole text where there is none; faults by their lines in the text.
-fn read_policy(text: &str) -> Result<Policy, PolicyError> {
-    #[derive(Deserialize)]
-    struct Configuration {
-        policy: Policy,
-    }
-    let parsed = text.parse::<toml::Table>();
-    if let Err(why) = &parsed {
-        let word = match text.contains("[policy]") {
-            true => daemon::misplaced_word::<Configuration>(text, why),
-            false => daemon::misplaced_word::<Policy>(text, why),
-        };
-        return Err(PolicyError::Syntax(word.unwrap_or_else(|| why.to_string())));
-    }
-    if !parsed.is_ok_and(|table| table.contains_key("policy")) {
-        return Policy::from_toml(text);
-    }
-    let Configuration { policy } =
-        toml::from_str(text).map_err(|why| PolicyError::Syntax(why.to_string()))?;
-    let Err(problems) = policy.validate() else { return Ok(policy) };
-    let mut placed = Problems::default();
-    for problem in problems.0 {
-        placed.add(&format!("policy.{}", problem.field), problem.text);
-    }
-    Err(PolicyError::Meaning(placed.with_lines_of(text)))
 }
