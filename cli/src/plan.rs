@@ -34,7 +34,8 @@ pub(crate) struct Args {
 enum Plan {
     /// Print what a plan promises and costs, or everything that is wrong with it.
     #[command(after_help = "Examples:\n  folkmoot plan check plan.toml --policy client.toml\n  \
-                      folkmoot plan check plan.json --policy north/client.toml --ledger north/state/ledger")]
+                      folkmoot plan check plan.json --policy north/client.toml --ledger north/state/ledger\n  \
+                      folkmoot plan check plan.toml --data silo.csv --registration registration.toml")]
     Check {
         /// The plan, TOML.
         file: PathBuf,
@@ -48,6 +49,12 @@ enum Plan {
         /// Of a sealed ledger: the master key, as the daemon's configuration names it.
         #[arg(long, value_name = "SOURCE", requires = "ledger")]
         master: Option<MasterSource>,
+        /// A silo's files: how many rows contribute, what of them does not fit, and whether the sums have room. Nothing is sent.
+        #[arg(long, value_name = "PATH")]
+        data: Option<PathBuf>,
+        /// With --data: how the files are written and what their columns mean.
+        #[arg(long, value_name = "FILE", requires = "data")]
+        registration: Option<PathBuf>,
     },
     /// Sign a plan as its author: what a coordinator is given, and what silos hold against their policy.
     #[command(after_help = "Example:\n  folkmoot plan sign plan.toml --key author.key --out plan.json")]
@@ -65,10 +72,11 @@ enum Plan {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match (&args.what, &args.file) {
-        (Some(Plan::Check { file, policy, ledger, master }), _) => {
+        (Some(Plan::Check { file, policy, ledger, master, data, registration }), _) => {
             let ledger =
                 ledger.as_deref().map(|ledger| ledger::account(ledger, master.as_ref())).transpose()?;
-            check(file, policy.as_deref(), ledger.as_ref())
+            let data = data.as_deref().map(|data| (data, registration.as_deref()));
+            check(file, policy.as_deref(), ledger.as_ref(), data)
         }
         (Some(Plan::Sign { file, key, out }), _) => sign(file, key, out),
         (None, Some(file)) => foresee(file, args.json),
@@ -100,7 +108,13 @@ enum Found {
     Signed(Box<AuthoredPlan>),
 }
 
-fn check(file: &Path, policy: Option<&Path>, account: Option<&Account>) -> Result<(), Failure> {
+/// With `data`, files and their registration.
+fn check(
+    file: &Path,
+    policy: Option<&Path>,
+    account: Option<&Account>,
+    data: Option<(&Path, Option<&Path>)>,
+) -> Result<(), Failure> {
     let plan = match find(file)? {
         Found::Written(plan) => Found::Written(Box::new(plan.as_it_is_signed())),
         signed @ Found::Signed(_) => signed,
@@ -114,6 +128,14 @@ fn check(file: &Path, policy: Option<&Path>, account: Option<&Account>) -> Resul
             print!("{}", report(plan));
             println!("author        {}", plan.signed().author);
         }
+    }
+    if let Some((data, registration)) = data {
+        let plan: &plan::Plan = match &plan {
+            Found::Written(plan) => plan,
+            Found::Signed(plan) => plan,
+        };
+        let found = trainer::fit(plan, data, registration).map_err(Failure::usage)?;
+        found.iter().for_each(|line| println!("data          {line}"));
     }
     let Some(file) = policy else { return Ok(()) };
     let policy = daemon::policy_in(&read_text(file)?).map_err(|why| Unusable::new(file, why))?;

@@ -1,9 +1,10 @@
 //! What trains a silo's model, whatever library it uses: the trait, what it brings, and why it brings nothing.
 //!
-//! Owns: [`Trainer`], [`Trained`], [`TrainError`], [`Stop`]; the silo's table, read once for a run; and [`serve`], which does a daemon's jobs over
+//! Owns: [`Trainer`], [`Trained`], [`TrainError`], [`Stop`]; the silo's table, read once for a run, and [`fit`], what an operator hears of it before; and [`serve`], which does a daemon's jobs over
 //! a stream that is open, within its [`TrainerRole`]. Does not: hold a tensor library, seal its process, or open a socket.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod fit;
 pub mod program;
 mod role;
 #[cfg(feature = "samples")]
@@ -17,6 +18,7 @@ use dp::{ClippedSum, ClippedUpdate, LocalUpdate};
 use params::Params;
 use plan::{Learned, Plan};
 
+pub use fit::{FitError, fit};
 pub use role::TrainerRole;
 pub use serve::{Trainers, serve};
 pub use stop::Stop;

@@ -99,7 +99,7 @@ impl Tables {
 }
 
 /// What may not be what was meant, of the table and of the plan's room for it.
-fn remarks(plan: &Plan, data: &Dataset) -> Option<String> {
+pub(crate) fn remarks(plan: &Plan, data: &Dataset) -> Option<String> {
     let of_table = Some(data.remarks()).filter(|remarks| !remarks.is_empty()).map(ToString::to_string);
     let said: Vec<String> = of_table.into_iter().chain(beyond_room(plan, data)).collect();
     (!said.is_empty()).then(|| said.join("; "))
