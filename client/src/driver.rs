@@ -23,13 +23,13 @@ use tokio::task::{AbortHandle, JoinError, JoinSet, block_in_place};
 use tokio::time::{Duration, Interval};
 use wire::v1::ClientEnvelope;
 use witness::{Prompt, Uploads};
+use workshop::TrainingResult;
 
 use crate::departures::Departures;
 use crate::jobs::{Assignment, Done, Kept, Work};
 use crate::link::{Attached, News};
 use crate::offers::Offers;
 use crate::patience::Patience;
-use crate::training::Made;
 use crate::watchman::{Lookout, Seen};
 use crate::{Ended, RunError};
 use declaring::Declaring;
@@ -119,7 +119,7 @@ struct Held {
     /// How long the coordinator may be silent under the attempt's plan.
     patience: Duration,
     /// What training came to, until it is masked.
-    made: Option<Made>,
+    made: Option<TrainingResult>,
     /// Of the table that was trained on; none where it was not.
     data_version: Option<Digest>,
     /// Whether nothing of the data is contributed, since training failed.

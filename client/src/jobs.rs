@@ -18,12 +18,11 @@ use tonic::Status;
 use tonic::transport::Channel;
 use wire::v1::federation_client::FederationClient;
 use wire::{Backoff, v1};
-use workshop::TrainFault;
+use workshop::{TrainFault, TrainingResult, Workshop};
 
 use crate::link::said;
 use crate::models::{self, FetchError, may_pass};
 use crate::patience::{retry_longest, within};
-use crate::training::{Made, Workshop};
 
 /// Chunks of an upload made before the network takes them. No more than one: each may take a patience to go out, and
 /// only those that are not made yet count as progress.
@@ -36,7 +35,7 @@ pub(crate) enum Done {
         job: JobId,
         at: Attempt,
         version: Option<(Digest, Version)>,
-        result: Result<Made, TrainFailure>,
+        result: Result<TrainingResult, TrainFailure>,
     },
     /// One of the server's steps; the version that it led to is held.
     Stepped {
@@ -89,7 +88,7 @@ pub(crate) enum Assignment {
     Read { job: JobId, run: Digest, plan: Arc<AuthoredPlan> },
     Step { job: StepJob, held: Option<Version>, patience: Duration },
     Train { kept: Kept, job: TrainJob, patience: Duration },
-    Mask { made: Option<Made>, job: Box<MaskJob> },
+    Mask { made: Option<TrainingResult>, job: Box<MaskJob> },
     Upload { header: OfRun<UploadHeader>, masked: Arc<MaskedUpdate>, patience: Duration },
 }
 
@@ -124,7 +123,7 @@ impl Work for Remote {
 
 /// Reads the run's table, where that was not done before.
 async fn read(workshop: Workshop, job: JobId, run: Digest, plan: Arc<AuthoredPlan>) -> Done {
-    Done::Read { job, run, result: workshop.read(run, plan).await }
+    Done::Read { job, run, result: workshop.read(run, plan).await.map_err(Into::into) }
 }
 
 /// Does one of the server's steps again.
@@ -144,7 +143,7 @@ async fn train(channel: Channel, workshop: Workshop, kept: Kept, job: TrainJob, 
             Done::Trained { job: name, at, version: None, result }
         }
         Ok(version) => {
-            let result = workshop.train(job, &version).await;
+            let result = workshop.train(job, &version).await.map_err(TrainFailure::from);
             Done::Trained { job: name, at, version: Some((plan, version)), result }
         }
     }
@@ -154,9 +153,9 @@ async fn train(channel: Channel, workshop: Workshop, kept: Kept, job: TrainJob, 
 ///
 /// # Privacy
 /// What cannot be protected is replaced by its stand-in, where it has one: whether a silo uploads follows from no row.
-async fn mask(made: Option<Made>, job: Box<MaskJob>) -> Done {
+async fn mask(made: Option<TrainingResult>, job: Box<MaskJob>) -> Done {
     let (name, at) = (job.id, job.at);
-    let Some(Made { contribution, stand_in, .. }) = made else {
+    let Some(TrainingResult { contribution, stand_in, .. }) = made else {
         return Done::Masked {
             job: name,
             at,

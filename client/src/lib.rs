@@ -36,7 +36,6 @@ mod policy_file;
 mod proxy;
 mod renewal;
 mod trainer_program;
-mod training;
 mod transport;
 mod watchman;
 
@@ -66,10 +65,9 @@ use link::Link;
 use offers::Offers;
 use patience::Patience;
 use policy_file::PolicyFile;
-use training::Workshop;
 pub use transport::Tls;
 use watchman::Watchman;
-use workshop::{TrainerPool, TrainerSource};
+use workshop::{TrainerPool, TrainerSource, Workshop};
 
 /// News that may wait for the driver; beyond it the link stops reading, and the coordinator waits.
 const NEWS_WAITING: usize = 256;

@@ -307,6 +307,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "params",
             "plan",
             "protocol",
+            "published",
             "registration",
             "sandbox",
             "spawner",

@@ -18,11 +18,11 @@ use published::Version;
 use secagg::adversary::mask_any;
 use secagg::{Advert, Advertised, ClientId, ExcessNoise, Members, NoiseSeeds, RoundBinding, ShareBundle};
 use store::{JournalKind, MemoryStore};
+use workshop::TrainingResult;
 
 use super::*;
 use crate::jobs::Masked;
 use crate::link::Attached;
-use crate::training::Made as Trained;
 
 const SEEDS: u64 = 500;
 const STEPS: usize = 80;
@@ -304,8 +304,13 @@ impl World {
                 let made = self.made(job.plan.digest(), job.head.model.params_digest);
                 self.looks.insert(plain(&self.plans[made.0], made, job.origin()), made);
                 let contribution = trained(&self.plans[made.0], made, job.origin());
-                let made =
-                    Trained { contribution, stand_in: None, data_version: None, empty: false, failed: None };
+                let made = TrainingResult {
+                    contribution,
+                    stand_in: None,
+                    data_version: None,
+                    empty: false,
+                    failed: None,
+                };
                 let result = Ok(made);
                 Done::Trained { job: job.id, at: job.at, version: None, result }
             }

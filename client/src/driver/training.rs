@@ -9,11 +9,11 @@ use protocol::{Attempt, ClientInput, Debit, JobId, TrainOutcome, Vector};
 use published::Version;
 use spending::Upload;
 use tokio::task::block_in_place;
+use workshop::TrainingResult;
 
 use super::Driver;
 use crate::RunError;
 use crate::jobs::{Masked, TrainFailure};
-use crate::training::Made;
 
 impl Driver {
     pub(super) fn trained(
@@ -21,7 +21,7 @@ impl Driver {
         job: JobId,
         at: Attempt,
         version: Option<(Digest, Version)>,
-        result: Result<Made, TrainFailure>,
+        result: Result<TrainingResult, TrainFailure>,
     ) {
         // A result of something that is not held any more leaves nothing.
         let Some(held) = self.held.as_mut().filter(|held| held.work == job) else { return };

@@ -1,9 +1,10 @@
 //! A silo's trainers as its daemon has them: other processes, with the silo's data and without the network, started when there is
 //! something to do, asked over streams, believed within bounds, and ended.
 //!
-//! Owns: [`TrainerCommand`], what they are started with, and [`RegistrationFile`], what they read by; [`TrainerPool`], which has a trainer for each run that has anything to do; the daemon's side
-//! of the stream to one; and asks that are over at once ([`sandbox_level`], [`check_files`], [`describe_files`]). Does not: read data, train, know a round's time, or decide what a training that failed means for the
-//! round, which is the daemon's.
+//! Owns: [`TrainerCommand`], what they are started with, and [`RegistrationFile`], what they read by; [`TrainerPool`], which has a trainer for each run
+//! that has anything to do; the daemon's side of the stream to one; asks that are over at once ([`sandbox_level`], [`check_files`],
+//! [`describe_files`]); and [`Workshop`], which has a run's training done within the plan's time, and what stands for one that fails. Does not: read
+//! data, train, know a round, mask, or send anything.
 //!
 //! # Security
 //! What a trainer says is bounded before it is read and believed by `plan` alone; whatever does not fit ends it.
@@ -13,6 +14,7 @@ mod once;
 mod pool;
 mod program;
 mod registered;
+mod timely;
 mod trainer;
 mod watch;
 
@@ -20,6 +22,7 @@ pub use once::{AskFault, CheckedFiles, check_files, describe_files, sandbox_leve
 pub use pool::{TableRead, TrainerPool};
 pub use program::{TrainerCommand, TrainerConfig, program};
 pub use registered::RegistrationFile;
+pub use timely::{TrainingResult, Workshop};
 pub use trainer::{EndTrainer, TrainerSource, of_spawner};
 pub use watch::watch_spawner;
 

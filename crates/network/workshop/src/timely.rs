@@ -16,49 +16,50 @@ use protocol::{TrainJob, origin_of};
 use published::Version;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use workshop::{TableRead, TrainFault, TrainerPool};
 
-use crate::jobs::TrainFailure;
+use crate::{TableRead, TrainFault, TrainerPool};
 
 /// Where the silo's data is read and trained on, by trainers; here it is seen that they do it in time.
 #[derive(Clone)]
-pub(crate) struct Workshop {
+pub struct Workshop {
     pool: TrainerPool,
     /// The plan that its operator was last warned of.
     warned: Arc<Mutex<Option<Digest>>>,
 }
 
 /// What a training came to.
-pub(crate) struct Made {
-    pub(crate) contribution: Contribution,
+pub struct TrainingResult {
+    /// Of the data, or of none where that failed.
+    pub contribution: Contribution,
     /// What takes its place where it cannot be protected; none where nothing is promised, nor for itself.
-    pub(crate) stand_in: Option<Contribution>,
+    pub stand_in: Option<Contribution>,
     /// Of the table that was trained on.
-    pub(crate) data_version: Option<Digest>,
+    pub data_version: Option<Digest>,
     /// Whether the table that was trained on has nothing to contribute.
-    pub(crate) empty: bool,
+    pub empty: bool,
     /// Why the contribution is made without the data, where it is.
-    pub(crate) failed: Option<String>,
+    pub failed: Option<String>,
 }
 
 impl Workshop {
-    pub(crate) fn new(pool: TrainerPool) -> Self {
+    /// Of these trainers.
+    pub fn new(pool: TrainerPool) -> Self {
         Self { pool, warned: Arc::default() }
     }
 
     /// The version of the run's table.
     ///
     /// # Errors
-    /// [`TrainFailure`]: where something is promised, nobody outside may see that there was one, nor when.
-    pub(crate) async fn read(&self, run: Digest, plan: Arc<AuthoredPlan>) -> Result<Digest, TrainFailure> {
+    /// [`TrainFault`]: where something is promised, nobody outside may see that there was one, nor when.
+    pub async fn read(&self, run: Digest, plan: Arc<AuthoredPlan>) -> Result<Digest, TrainFault> {
         Ok(self.pool.read(run, plan).await?.version)
     }
 
     /// Trains on this version of the model.
     ///
     /// # Errors
-    /// [`TrainFailure`]: where something is promised, only what follows from the plan and the model.
-    pub(crate) async fn train(&self, job: TrainJob, version: &Version) -> Result<Made, TrainFailure> {
+    /// [`TrainFault`]: where something is promised, only what follows from the plan and the model.
+    pub async fn train(&self, job: TrainJob, version: &Version) -> Result<TrainingResult, TrainFault> {
         let plan = Arc::clone(&job.plan);
         let clip_norm = plan.clip_norm_after(&version.state).map_err(TrainFault::Training)?;
         // Of what is trained on, not of what was asked for.
@@ -83,7 +84,7 @@ impl Workshop {
         let Some(stand_in) = stand_in else {
             let (learned, TableRead { version, empty }) = trained?;
             let (contribution, data_version) = (made(learned), Some(version));
-            return Ok(Made { contribution, stand_in: None, data_version, empty, failed: None });
+            return Ok(TrainingResult { contribution, stand_in: None, data_version, empty, failed: None });
         };
         if let Err(why) = &trained {
             let recorder = self.pool.recorder();
@@ -97,14 +98,14 @@ impl Workshop {
             sleep_until(until).await;
         }
         Ok(match trained {
-            Ok((learned, TableRead { version, empty })) => Made {
+            Ok((learned, TableRead { version, empty })) => TrainingResult {
                 contribution: made(learned),
                 stand_in: Some(stand_in),
                 data_version: Some(version),
                 empty,
                 failed: None,
             },
-            Err(why) => Made {
+            Err(why) => TrainingResult {
                 contribution: stand_in,
                 stand_in: None,
                 data_version: None,
