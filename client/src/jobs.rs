@@ -95,6 +95,9 @@ pub(crate) enum Assignment {
 /// Who does it. The driver decides nothing by how long that takes.
 pub(crate) trait Work: Send {
     fn on(&self, assignment: Assignment) -> Pin<Box<dyn Future<Output = Done> + Send>>;
+
+    /// Nothing more will be assigned for the run.
+    fn run_is_over(&self, run: Digest);
 }
 
 /// This machine, and the coordinator over the network.
@@ -118,6 +121,10 @@ impl Work for Remote {
                 Box::pin(upload(channel, header, masked, patience))
             }
         }
+    }
+
+    fn run_is_over(&self, run: Digest) {
+        self.workshop.run_is_over(run);
     }
 }
 

@@ -51,7 +51,9 @@ impl Driver {
         }
     }
 
+    /// The run is over for this silo: neither its claim nor its table is held any longer.
     pub(super) fn return_claim(&mut self, run: &Digest) -> Result<(), RunError> {
+        self.work.run_is_over(*run);
         if block_in_place(|| self.spending.return_claim(run, "the run is over, or was not joined"))? {
             tracing::info!(run = %run.short(), "what the run had claimed of this data is free");
         }

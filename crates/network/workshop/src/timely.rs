@@ -55,6 +55,11 @@ impl Workshop {
         Ok(self.pool.read(run, plan).await?.version)
     }
 
+    /// Nothing more is asked for this run: what it has in memory goes.
+    pub fn run_is_over(&self, run: Digest) {
+        self.pool.dismiss(run);
+    }
+
     /// Trains on this version of the model.
     ///
     /// # Errors
