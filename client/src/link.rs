@@ -48,7 +48,11 @@ pub(crate) struct Attached {
 /// Why a session ended.
 enum End {
     /// It broke, or was never opened.
-    Lost(String),
+    Lost {
+        why: String,
+        /// How long the coordinator asked not to be tried for.
+        asked: Option<Duration>,
+    },
     /// The coordinator does not talk to this silo until a person lifts that there.
     Barred(String),
     Refused(String),
@@ -63,8 +67,14 @@ impl From<Status> for End {
             Some(reason) if FOR_GOOD.contains(&reason.as_str()) => Self::Refused(why),
             Some(reason) if UNTIL_LIFTED.contains(&reason.as_str()) => Self::Barred(why),
             None if pki::is_barred(&status) => Self::Barred(why),
-            _ => Self::Lost(why),
+            _ => Self::Lost { why, asked: wire::retry_after(&status) },
         }
+    }
+}
+
+impl End {
+    fn lost(why: &str) -> Self {
+        Self::Lost { why: why.into(), asked: None }
     }
 }
 
@@ -131,9 +141,10 @@ impl Link {
     pub(crate) async fn keep(self) {
         let mut past = Past { backoff: Backoff::new(self.patience.retry_longest()), barred: None };
         loop {
-            let (Ok(end) | Err(end)) = self.session(&mut past).await.map(|()| {
-                End::Lost("the coordinator closed the session; it may be stopping or restarting".into())
-            });
+            let (Ok(end) | Err(end)) = self
+                .session(&mut past)
+                .await
+                .map(|()| End::lost("the coordinator closed the session; it may be stopping or restarting"));
             match end {
                 End::Unheard => return,
                 End::Refused(why) => {
@@ -155,12 +166,12 @@ impl Link {
                     }
                     tokio::time::sleep(wait).await;
                 }
-                End::Lost(why) => {
+                End::Lost { why, asked } => {
                     past.barred = None;
                     if self.news.send(News::Detached).await.is_err() {
                         return;
                     }
-                    let wait = past.backoff.wait();
+                    let wait = past.backoff.after_asked(asked);
                     let coordinator = &self.coordinator;
                     tracing::warn!(
                         retry_in_ms = wait.as_millis() as u64,
@@ -186,7 +197,7 @@ impl Link {
         // The connection has its own limit, and says then what is wrong with it.
         let (mut inbound, challenge) = tokio::time::timeout(OPENING, opening)
             .await
-            .map_err(|_| End::Lost("it accepted the connection and opened no session on it".into()))??;
+            .map_err(|_| End::lost("it accepted the connection and opened no session on it"))??;
         let (hello, version) = challenge
             .answer(self.client, &self.key, &self.coordinator_key)
             .map_err(|why| End::from(why.to_status()))?;
@@ -207,7 +218,7 @@ impl Link {
             let envelope = tokio::select! {
                 envelope = inbound.message() => envelope?,
                 // Whoever reads nothing does not see that the sender is gone either.
-                () = given_up.notified() => return Err(End::Lost("it does not read what it is sent".into())),
+                () = given_up.notified() => return Err(End::lost("it does not read what it is sent")),
             };
             let Some(envelope) = envelope else { return Ok(()) };
             // Whoever goes on talking after hello has accepted it.
@@ -244,7 +255,7 @@ impl Past {
 }
 
 async fn challenge(inbound: &mut Streaming<v1::ServerEnvelope>) -> Result<Challenge, End> {
-    let first = inbound.message().await?.ok_or_else(|| End::Lost("it closed the session at once".into()))?;
+    let first = inbound.message().await?.ok_or_else(|| End::lost("it closed the session at once"))?;
     Challenge::try_from(first).map_err(|why| End::from(why.to_status()))
 }
 
@@ -296,5 +307,12 @@ mod tests {
         assert!(!refused(wire::ServiceError::Internal.to_status()));
         assert!(!refused(Status::unavailable("connection refused")));
         assert!(!refused(Status::unauthenticated("not by folkmoot")));
+        let asked = |status: Status| match End::from(status) {
+            End::Lost { asked, .. } => asked,
+            _ => panic!("tried again"),
+        };
+        let soon = Duration::from_millis(1500);
+        assert_eq!(asked(wire::ServiceError::Busy { retry_after: soon }.to_status()), Some(soon));
+        assert_eq!(asked(Status::unavailable("connection refused")), None);
     }
 }

@@ -44,8 +44,13 @@ impl Backoff {
     /// The next wait behind this answer: where the other side says when it may be asked again, that long more. Without the wait on
     /// top, all that were refused at one moment would come back at one moment.
     pub fn after(&mut self, answer: &Status) -> Duration {
+        self.after_asked(retry_after(answer))
+    }
+
+    /// The same, of an answer that asked for so long.
+    pub fn after_asked(&mut self, asked: Option<Duration>) -> Duration {
         let wait = self.wait();
-        retry_after(answer).map_or(wait, |asked| asked.min(ASKED_LONGEST) + wait)
+        asked.map_or(wait, |asked| asked.min(ASKED_LONGEST) + wait)
     }
 
     /// The next wait where there were too many calls and the answer says when the same one may be made again.
