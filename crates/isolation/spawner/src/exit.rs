@@ -48,7 +48,7 @@ impl fmt::Display for Exit {
 const NAMES: [(Signal, &str, &str); 10] = [
     (Signal::SYS, "SIGSYS", "it tried what the seal forbids"),
     (Signal::KILL, "SIGKILL", "not by its daemon; mostly by the kernel, for want of memory"),
-    (Signal::ABORT, "SIGABRT", "it gave up, often for want of memory"),
+    (Signal::ABORT, "SIGABRT", "it gave up, often for want of memory: where `memory_mb` is set, raise it"),
     (Signal::SEGV, "SIGSEGV", "a bad memory access"),
     (Signal::BUS, "SIGBUS", "a bad memory access, often to a file that was cut short"),
     (Signal::ILL, "SIGILL", "an instruction that this processor does not know"),
