@@ -3,9 +3,9 @@
 //! Runs are sub-accounts: each is composed on its own for printing, and all of them together for the limit.
 //!
 //! # Units
-//! Events that hide a record and events that hide more than one (a user, a silo) are composed for the record, the
+//! Events that hide a record and events that hide more than one (a person, a silo) are composed for the record, the
 //! smallest of them: a record that comes or goes changes one clipped contribution into another, at twice the distance
-//! that its replacement by zero has, so such an event counts with half its noise multiplier. Events of one unit are
+//! that its replacement by zero has, so such an event counts with half its noise multiplier, and as one that is not sampled. Events of one unit are
 //! composed as they are.
 //!
 //! # Paper
@@ -374,6 +374,21 @@ mod tests {
         let limit = after - 1e-9;
         let refused = admits(&account, Some(Unit::Silo), &next, &limits(limit), 0);
         assert_eq!(refused, Err(Overspent::Total(OverBudget { after, limit })));
+    }
+
+    #[test]
+    fn what_hides_a_person_counts_for_a_row_beside_it_without_noise_or_sampling_that_is_not_the_rows() {
+        let event = DpEvent::PoissonGaussian { sampling_rate: 0.01, noise_multiplier: 8.0 };
+        let person = debit("one", Unit::Person, 1, Cost { event, count: 5 });
+        let alone = account(vec![person.clone()]).total(DELTA);
+        assert_eq!((alone.unit, alone.mixed), (Some(Unit::Person), false));
+        assert_eq!(alone.epsilon(), epsilon_or_infinity([(event, 5)], DELTA));
+        let both = account(vec![person, debit("two", Unit::Record, 1, gaussian(8.0, 1))]).total(DELTA);
+        assert_eq!(
+            (both.epsilon(), both.unit, both.mixed),
+            (epsilon(&[(4.0, 5), (8.0, 1)]), Some(Unit::Record), true),
+            "a row of a person who is drawn moves what is clipped by up to twice the norm"
+        );
     }
 
     #[test]

@@ -64,14 +64,18 @@ impl DpEvent {
     }
 
     /// The same release for units that move it twice as far as its sensitivity, as replacing one does where the promise is
-    /// for adding or removing one: the noise is half of it for them.
+    /// for adding or removing one: the noise is half of it for them. They count as always drawn: what sampling takes off the loss of one
+    /// that comes or goes is not proven for one that is replaced, which is in both batches or in neither (whichever it is, the loss is
+    /// at most that of a batch that it is in).
     #[must_use]
     pub fn at_twice_the_sensitivity(mut self) -> Self {
         match &mut self {
-            Self::PoissonGaussian { noise_multiplier, .. }
-            | Self::Gaussian { noise_multiplier }
-            | Self::FixedSizeGaussian { noise_multiplier, .. }
-            | Self::PoissonGaussianSteps { noise_multiplier, .. } => *noise_multiplier /= 2.0,
+            Self::PoissonGaussian { sampling_rate, noise_multiplier }
+            | Self::FixedSizeGaussian { sampling_rate, noise_multiplier }
+            | Self::PoissonGaussianSteps { sampling_rate, noise_multiplier, .. } => {
+                (*sampling_rate, *noise_multiplier) = (1.0, *noise_multiplier / 2.0);
+            }
+            Self::Gaussian { noise_multiplier } => *noise_multiplier /= 2.0,
         }
         self
     }

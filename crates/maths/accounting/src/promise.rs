@@ -13,6 +13,9 @@ pub enum Relation {
     /// One record more or less.
     #[serde(rename = "add or remove one record")]
     AddRemoveOne,
+    /// All of one person's records more or less.
+    #[serde(rename = "add or remove all records of one person")]
+    AddRemovePerson,
     /// One silo takes part and adds its noise, its contribution replaced by zero.
     #[serde(rename = "zero-out: one silo's contribution replaced by zero")]
     ZeroOut,
@@ -22,8 +25,10 @@ pub enum Relation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// One record of a silo's data set.
+    /// One record of a silo's data set: a row.
     Record,
+    /// All records of one person in a silo's data set.
+    Person,
     /// Everything a silo holds.
     Silo,
 }
@@ -33,6 +38,7 @@ impl Relation {
     pub fn name(self) -> &'static str {
         match self {
             Self::AddRemoveOne => "add or remove one record",
+            Self::AddRemovePerson => "add or remove all records of one person",
             Self::ZeroOut => "zero-out: one silo's contribution replaced by zero",
         }
     }
@@ -48,7 +54,34 @@ impl Unit {
     pub fn name(self) -> &'static str {
         match self {
             Self::Record => "record",
+            Self::Person => "person",
             Self::Silo => "silo",
+        }
+    }
+
+    /// How two data sets differ that its promise is about.
+    pub fn relation(self) -> Relation {
+        match self {
+            Self::Record => Relation::AddRemoveOne,
+            Self::Person => Relation::AddRemovePerson,
+            Self::Silo => Relation::ZeroOut,
+        }
+    }
+
+    /// What is hidden, for whoever reads a promise: a record is a row, and says nothing of who has several.
+    pub fn hidden(self) -> &'static str {
+        match self {
+            Self::Record => "one row",
+            Self::Person => "one person, with all their rows in a silo",
+            Self::Silo => "one silo, with all its rows",
+        }
+    }
+
+    /// The same by the word that records have; a word that is none of these, of another release, stands as it is.
+    pub fn hidden_by_name(word: &str) -> &str {
+        match [Self::Record, Self::Person, Self::Silo].into_iter().find(|unit| unit.name() == word) {
+            Some(unit) => unit.hidden(),
+            None => word,
         }
     }
 
@@ -125,6 +158,11 @@ mod tests {
                 Some(Unit::Record),
                 Some(Relation::AddRemoveOne),
                 r#"{"unit":"record","relation":"add or remove one record"}"#,
+            ),
+            (
+                Some(Unit::Person),
+                Some(Relation::AddRemovePerson),
+                r#"{"unit":"person","relation":"add or remove all records of one person"}"#,
             ),
             (
                 Some(Unit::Silo),
