@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use accounting::rounded_up;
+use accounting::{Unit, rounded_up};
 use checkpoint::{CHECKPOINTS_FOLDER, PrivacySpent};
 use identity::with_causes;
 use published::{verify_folder, verify_records};
@@ -69,9 +69,9 @@ fn of_run(folder: &Path, master: Option<&MasterSource>) -> Result<Spent, Failure
 fn line(spent: &PrivacySpent) -> String {
     match (spent.epsilon, spent.delta) {
         (Some(epsilon), Some(delta)) => format!(
-            "epsilon {} at delta {delta} for one {}, by {}; {} releases, {}, noise by {}",
+            "epsilon {} at delta {delta} for {}, by {}; {} releases, {}, noise by {}",
             rounded_up(epsilon, 4),
-            spent.unit,
+            Unit::hidden_by_name(&spent.unit),
             spent.accountant,
             spent.steps,
             spent.relation,

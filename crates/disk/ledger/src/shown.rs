@@ -105,10 +105,10 @@ fn claim(claim: &ClaimShown, now_ms: u64) -> String {
 /// Figures with the words that must stand beside them.
 fn figures(spent: &Spent) -> String {
     let mut text = format!(
-        "epsilon {} at delta {} for one {}, by {}; {} debits",
+        "epsilon {} at delta {} for {}, by {}; {} debits",
         rounded_up(spent.epsilon, 4),
         spent.delta,
-        Unit::or_none(spent.unit),
+        Unit::hidden_by_name(Unit::or_none(spent.unit)),
         spent.accountant,
         spent.debits
     );
@@ -120,7 +120,7 @@ fn figures(spent: &Spent) -> String {
         let _ = write!(text, "; left out: {why}");
     }
     if spent.units_mixed {
-        text.push_str(", of silos too: counted for the record");
+        text.push_str(", of persons or silos too: counted for the row");
     }
     let without_noise = spent.exact_releases - spent.failed_trainings;
     if without_noise > 0 {

@@ -19,7 +19,7 @@ mod yaml;
 
 use std::collections::BTreeMap;
 
-use accounting::rounded_up;
+use accounting::{Unit, rounded_up};
 use checkpoint::{Manifest, PrivacySpent};
 use identity::Roster;
 use params::Digest;
@@ -463,9 +463,9 @@ const LIMITS: [&str; 4] = [
 fn privacy(spent: &PrivacySpent) -> PrivacyFacts {
     let statement = match (spent.epsilon, spent.delta) {
         (Some(epsilon), Some(delta)) => format!(
-            "({}, {delta})-differential privacy of this run for one {}; relation: {}; noise by {}; trusted: {}",
+            "({}, {delta})-differential privacy of this run for {}; relation: {}; noise by {}; trusted: {}",
             rounded_up(epsilon, 4),
-            spent.unit,
+            Unit::hidden_by_name(&spent.unit),
             spent.relation,
             spent.noise_by,
             spent.trust

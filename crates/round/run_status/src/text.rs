@@ -1,6 +1,6 @@
 //! A status and the list of runs as people read them.
 
-use accounting::{rounded_down, rounded_up};
+use accounting::{Unit, rounded_down, rounded_up};
 use identity::{printable, span, utc};
 
 use crate::{ClientStatus, ReasonMoment, RunEntry, Shown, Status};
@@ -82,9 +82,9 @@ fn privacy(status: &Status, row: &mut impl FnMut(&str, String)) {
     row(
         "promise",
         format!(
-            "{}; unit: {}; relation: {}; accountant: {}; {} steps",
+            "{}; hides {}; relation: {}; accountant: {}; {} steps",
             printable(&spent.mode),
-            printable(&spent.unit),
+            printable(Unit::hidden_by_name(&spent.unit)),
             printable(&spent.relation),
             printable(&spent.accountant),
             spent.steps
@@ -216,7 +216,7 @@ mod tests {
             "last round  committed\n",
             "dropouts    47\n",
             "epsilon     1.5000 spent at delta 0.000001, 3.4000 left\n",
-            "promise     distributed_dp_sgd; unit: record; relation: add or remove one record; accountant: rdp; 13 steps\n",
+            "promise     distributed_dp_sgd; hides one row; relation: add or remove one record; accountant: rdp; 13 steps\n",
             "noise by    every silo\n",
             "trust       one colluder\n",
             "head        round 36, record 9f2e6d33a3717ee826353a404ba4618d1aeeb6879ad7936bce8ed5f46814924d\n",

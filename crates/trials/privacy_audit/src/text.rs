@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::{Findings, Verdict};
-use accounting::{rounded_down, rounded_up};
+use accounting::{Unit, rounded_down, rounded_up};
 
 /// What an audit found, a line each.
 pub fn findings_text(findings: &Findings) -> String {
@@ -13,8 +13,11 @@ pub fn findings_text(findings: &Findings) -> String {
         _ => "nothing: this mode carries no differential privacy".into(),
     };
     let mut text = format!(
-        "mode          {}\nclaimed       {claimed}\nunit          one {}; relation: {}\ntrusted       {}\n",
-        claim.mode, claim.unit, claim.relation, claim.trust,
+        "mode          {}\nclaimed       {claimed}\nhides         {}; relation: {}\ntrusted       {}\n",
+        claim.mode,
+        Unit::hidden_by_name(&claim.unit),
+        claim.relation,
+        claim.trust,
     );
     // Where a canary moves the sum as far as a record does, the line would only repeat the claim.
     if let Some(epsilon) = claim.epsilon_of_a_canary.filter(|_| claim.epsilon_of_a_canary != claim.epsilon) {
