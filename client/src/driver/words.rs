@@ -48,7 +48,9 @@ pub(super) fn note(record: &ClientRecord) {
                 "this silo looked at its balance for a plan that it was offered"
             );
         }
-        ClientRecord::RunOver | ClientRecord::RoundsBefore { .. } => tracing::debug!(?record, "noted"),
+        ClientRecord::RunOver | ClientRecord::RoundsBefore { .. } | ClientRecord::AboutPersons => {
+            tracing::debug!(?record, "noted");
+        }
         ClientRecord::SetsFixed { .. } | ClientRecord::WitnessForgotten { .. } => {}
     }
 }

@@ -507,6 +507,7 @@ pub(crate) fn kind(record: &ClientRecord) -> &'static str {
         ClientRecord::DataNotDeclared { .. } => "undeclared",
         ClientRecord::TrainingFailed { .. } => "failed",
         ClientRecord::RoundsBefore { .. } => "rounds before",
+        ClientRecord::AboutPersons => "persons",
         ClientRecord::OfferAnswered(_) => "offer",
         ClientRecord::RunOver => "over",
         ClientRecord::UploadReceipted { .. } => "receipted",

@@ -112,7 +112,7 @@ pub(crate) fn in_each_silo() -> Plan {
             clip_norm: CLIP,
             scale_bits: 16,
             scheme: Scheme::SiloDpSgd {
-                sampling: Sampling { rate: 1.0, divisor: 1.0, rows_max: 64 },
+                sampling: Sampling { unit: plan::Sampled::Record, rate: 1.0, divisor: 1.0, rows_max: 64 },
                 local_steps: 1,
                 coordinate_max: 4.0,
                 fraction_bits: 20,
@@ -130,7 +130,7 @@ pub(crate) fn of_sums() -> Plan {
             clip_norm: CLIP,
             scale_bits: 16,
             scheme: Scheme::DistributedDpSgd {
-                sampling: Sampling { rate: 1.0, divisor: 1.0, rows_max: 64 },
+                sampling: Sampling { unit: plan::Sampled::Record, rate: 1.0, divisor: 1.0, rows_max: 64 },
                 remove_excess_noise: false,
                 adaptive_clip: None,
             },

@@ -464,8 +464,8 @@ pub fn genesis(plan: &Plan) -> (SignedManifest, Vec<u8>) {
         optimizer: state.remembers().then(|| OptimizerArtifact::of(&state.to_bytes())),
         privacy: PrivacySpent {
             mode: mode.name().into(),
-            unit: accounting::Unit::or_none(mode.unit()).into(),
-            relation: accounting::Relation::or_none(mode.relation()).into(),
+            unit: accounting::Unit::or_none(plan.unit()).into(),
+            relation: accounting::Relation::or_none(plan.privacy.relation()).into(),
             noise_by: mode.noise_by().into(),
             trust: plan.trust(),
             ..bare.privacy

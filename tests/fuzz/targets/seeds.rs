@@ -442,6 +442,7 @@ fn client_records(session: &Session) -> Vec<(&'static str, ClientRecord)> {
         ("data-committed", ClientRecord::DataCommitted { commitment: Some(named) }),
         ("data-not-declared", ClientRecord::DataNotDeclared { word: named }),
         ("rounds-before", ClientRecord::RoundsBefore { rounds: 40 }),
+        ("about-persons", ClientRecord::AboutPersons),
         ("training-failed", ClientRecord::TrainingFailed { at: AT }),
         (
             "offer-answered",

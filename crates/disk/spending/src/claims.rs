@@ -121,7 +121,7 @@ fn claim_for(
         author: author.into(),
         rounds: plan.rounds,
         uploads: cost.uploads,
-        unit: plan.mode().unit(),
+        unit: plan.unit(),
         cost: cost.events.map(|(event, count)| Cost { event, count }),
         lease_ms: cost.lease_ms,
     };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use accounting::{DpEvent, Unit};
 use ledger::{Account, Cost, Release, What};
 use params::Digest;
 use plan::PrivacyMode;
@@ -33,12 +34,15 @@ impl<'a> Own<'a> {
             })
         };
         let (mut current, mut failed, mut lacking) = (None, None, Vec::new());
+        let mut about_persons = BTreeSet::new();
         for record in journal {
             match record {
                 ClientRecord::Joined { run_id, plan, .. } => current = Some((*run_id, *plan)),
+                ClientRecord::AboutPersons => about_persons.extend(current.map(|(run, _)| run)),
                 ClientRecord::Debited { now, at, model, upload, event, .. } => {
                     let Some((run, plan)) = current else { continue };
-                    let release = self.of_journal(run, plan, *at, *model, *upload, *event);
+                    let hides = hides(*event, about_persons.contains(&run));
+                    let release = self.of_journal(run, plan, *at, *model, *upload, hides);
                     let exact = event.is_none() || failed == Some((run, *at));
                     if let Some(event) = event.filter(|_| !known(&release, false)) {
                         let (release, cost) = (release.clone(), Cost { event, count: 1 });
@@ -89,17 +93,8 @@ impl<'a> Own<'a> {
         at: Attempt,
         model: Digest,
         upload: Digest,
-        event: Option<accounting::DpEvent>,
+        (mode, unit): (PrivacyMode, Option<Unit>),
     ) -> Release {
-        let mode = match event {
-            None => PrivacyMode::Fedavg,
-            // No plan samples batches of fixed size; a record is what such an event would hide.
-            Some(
-                accounting::DpEvent::PoissonGaussian { .. } | accounting::DpEvent::FixedSizeGaussian { .. },
-            ) => PrivacyMode::DistributedDpSgd,
-            Some(accounting::DpEvent::PoissonGaussianSteps { .. }) => PrivacyMode::SiloDpSgd,
-            Some(accounting::DpEvent::Gaussian { .. }) => PrivacyMode::DistributedDpFedavg,
-        };
         let (name, noise_by) = match mode {
             PrivacyMode::DistributedDpFedavg => {
                 (format!("{mode} or {}", PrivacyMode::CentralDpFedavg), "unknown: its journal does not say")
@@ -117,10 +112,24 @@ impl<'a> Own<'a> {
             upload,
             data_version: None,
             mode: name,
-            unit: mode.unit(),
-            relation: mode.relation(),
+            unit,
+            relation: unit.map(Unit::relation),
             noise_by: noise_by.into(),
         }
+    }
+}
+
+/// The mode that a debit's event is of, or one of those, and what it hides.
+fn hides(event: Option<DpEvent>, about_persons: bool) -> (PrivacyMode, Option<Unit>) {
+    let one = if about_persons { Unit::Person } else { Unit::Record };
+    match event {
+        None => (PrivacyMode::Fedavg, None),
+        // No plan samples batches of fixed size; a record is what such an event would hide.
+        Some(DpEvent::PoissonGaussian { .. } | DpEvent::FixedSizeGaussian { .. }) => {
+            (PrivacyMode::DistributedDpSgd, Some(one))
+        }
+        Some(DpEvent::PoissonGaussianSteps { .. }) => (PrivacyMode::SiloDpSgd, Some(one)),
+        Some(DpEvent::Gaussian { .. }) => (PrivacyMode::DistributedDpFedavg, Some(Unit::Silo)),
     }
 }
 

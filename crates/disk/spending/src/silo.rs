@@ -184,7 +184,7 @@ impl SiloSpending {
         plan: &Plan,
         now_ms: u64,
     ) -> Option<Refusal> {
-        let (digest, cost, unit) = (plan.digest(), cost_of(plan), plan.mode().unit());
+        let (digest, cost, unit) = (plan.digest(), cost_of(plan), plan.unit());
         let limits = Limits { releases_max: None, ..limits(&self.policy, plan) };
         let next = Next { daemon: &self.daemon, run, plan: &digest, unit, cost: cost.as_ref() };
         let over = account.admits_next(next, &limits, now_ms).err()?;
@@ -234,8 +234,8 @@ impl SiloSpending {
             upload,
             data_version,
             mode: mode.name().into(),
-            unit: mode.unit(),
-            relation: mode.relation(),
+            unit: plan.unit(),
+            relation: plan.privacy.relation(),
             noise_by: mode.noise_by().into(),
         };
         let (cost, limits, now_ms) = (cost_of(plan), limits(&self.policy, plan), self.now_ms());

@@ -164,8 +164,8 @@ impl Forecast {
         let noise = noise_to_signal(plan)?;
         let mut forecast = Self {
             mode: mode.name(),
-            unit: Unit::or_none(mode.unit()),
-            relation: Relation::or_none(mode.relation()),
+            unit: Unit::or_none(plan.unit()),
+            relation: Relation::or_none(plan.privacy.relation()),
             noise_by: mode.noise_by(),
             trust: plan.trust(),
             rounds: plan.rounds,
@@ -196,7 +196,7 @@ impl Forecast {
             self.warnings
                 .push("the coordinator sees exact sums and has to be trusted to add the noise".into());
         }
-        if plan.mode().unit() == Some(Unit::Silo) && silos < 1000 {
+        if plan.unit() == Some(Unit::Silo) && silos < 1000 {
             self.warnings.push(format!(
                 "this mode hides a whole silo among the others, and wants about a thousand; with {silos} it learns \
                  nothing at an epsilon that means anything: use distributed_dp_sgd, which hides records"

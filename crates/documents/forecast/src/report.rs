@@ -26,8 +26,8 @@ pub fn report(plan: &Plan) -> String {
             |(epsilon, delta)| format!("(epsilon {epsilon}, delta {delta})"),
         ),
     );
-    row("unit", Unit::or_none(mode.unit()).into());
-    row("relation", Relation::or_none(mode.relation()).into());
+    row("hides", Unit::hidden_by_name(Unit::or_none(plan.unit())).into());
+    row("relation", Relation::or_none(plan.privacy.relation()).into());
     row("noise by", mode.noise_by().into());
     if plan.excess_noise().is_removed() {
         row("excess noise", "removed: of u silos in a sum, any u - corrupt keep the calibrated noise".into());

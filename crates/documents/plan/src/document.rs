@@ -2,6 +2,7 @@
 // What is promised of a mode that is added later is decided for it, and not by a wildcard.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+use accounting::Unit;
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use features::Data;
 use optim::State;
@@ -213,7 +214,7 @@ impl Plan {
     pub const FORMAT: u32 = 3;
     /// The first format that has a number, and an id.
     pub const NUMBERED: u32 = 2;
-    /// The first format whose table has more than numbers within ranges.
+    /// The first format whose table has more than numbers within ranges, and whose promise can be about persons.
     pub const TYPED: u32 = 3;
     /// A lane on its way: 32 bits.
     pub const LANE_BYTES: u64 = 4;
@@ -234,7 +235,7 @@ impl Plan {
                 || plan.parent.is_some()
                 || plan.id.is_some()
                 || plan.timing.patience_days.is_some()
-                || !plan.data.is_plain())
+                || !plan.says_only_what_format_2_did())
         {
             plan = plan.as_it_is_signed();
         }
@@ -246,8 +247,13 @@ impl Plan {
     /// silos of earlier releases read what they can.
     #[must_use]
     pub fn as_it_is_signed(self) -> Self {
-        let least = if self.data.is_plain() { Self::NUMBERED } else { Self::TYPED };
+        let least = if self.says_only_what_format_2_did() { Self::NUMBERED } else { Self::TYPED };
         Self { format: self.format.max(Some(least)), ..self }
+    }
+
+    /// Whether its table has only numbers within ranges, and its promise, if any, is about rows or silos.
+    pub(crate) fn says_only_what_format_2_did(&self) -> bool {
+        self.data.is_plain() && self.unit() != Some(Unit::Person)
     }
 
     /// The same as it is signed, with an id of its own: another plan than any before, whatever they say.
@@ -366,6 +372,11 @@ impl Plan {
     /// The mode of the plan, by its name.
     pub fn mode(&self) -> PrivacyMode {
         self.privacy.mode()
+    }
+
+    /// What one unit of the promise is; `None` in the mode without one.
+    pub fn unit(&self) -> Option<Unit> {
+        self.privacy.unit()
     }
 
     /// Whether its mode promises something about records or silos.

@@ -55,7 +55,9 @@ pub use features::*;
 pub use mechanism::{Aggregate, Contribution, Learned, Mechanism, Origin, ProtectError, Protected, SumError};
 pub use offers::{Answered, Offers, OffersPerAuthor, PlanOffer};
 pub use policy::{Hours, ModelKind, Period, Policy, PolicyError, RosterChanges};
-pub use privacy::{AdaptiveClipping, Exact, Privacy, PrivacyMode, Promise, Sampling, Scheme, Weights};
+pub use privacy::{
+    AdaptiveClipping, Exact, Privacy, PrivacyMode, Promise, Sampled, Sampling, Scheme, Weights,
+};
 pub use problems::{Problem, Problems};
 pub use refusal::Refusal;
 pub use refusal_code::RefusalCode;

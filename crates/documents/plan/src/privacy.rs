@@ -5,7 +5,7 @@
 mod mode;
 mod section;
 
-use accounting::DpEvent;
+use accounting::{DpEvent, Relation, Unit};
 use serde::{Deserialize, Serialize};
 
 pub use mode::PrivacyMode;
@@ -61,7 +61,7 @@ pub enum Scheme {
     /// Distributed DP-SGD: a Poisson batch in each silo, per-example clipping, a share of the noise, one sum.
     ///
     /// # Privacy
-    /// Unit: one record; relation: add or remove one. Noise by all silos, `σ²/honest_min` each; trusted: at most
+    /// Unit: one record, or one person; relation: add or remove one. Noise by all silos, `σ²/honest_min` each; trusted: at most
     /// `corrupt` silos collude. Where excess noise is removed: `σ²/(u − corrupt)` each of `u` silos in the sum.
     DistributedDpSgd {
         /// A round's batch.
@@ -74,7 +74,7 @@ pub enum Scheme {
     /// DP-SGD in each silo: several noised steps on its own rows, then a plain secure sum of what came out.
     ///
     /// # Privacy
-    /// Unit: one record; relation: add or remove one. Each silo adds all its noise itself, so that nobody outside has to be
+    /// Unit: one record, or one person; relation: add or remove one. Each silo adds all its noise itself, so that nobody outside has to be
     /// trusted, and every silo's update is private by itself. Inside the silo its trainer is: it takes the noised steps, and nobody can
     /// check the noise.
     SiloDpSgd {
@@ -109,15 +109,34 @@ pub enum Scheme {
     },
 }
 
-/// The Poisson batches of the schemes whose unit is a record.
+/// The Poisson batches of the schemes whose unit is a record or a person.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// Probability that a record is in a batch.
+    /// What is drawn, clipped and hidden.
+    pub unit: Sampled,
+    /// Probability that a unit is in a batch.
     pub rate: f64,
     /// A batch's sum of gradients is divided by this constant, never by the batch's size.
     pub divisor: f64,
-    /// Largest batch that the integers have room for; sizes them only.
+    /// Largest batch that the integers have room for, in units; sizes them only.
     pub rows_max: u64,
+}
+
+/// What is drawn into a batch by itself, and contributes one clipped gradient.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampled {
+    /// Each row. A person who has several contributes as often.
+    #[default]
+    Record,
+    /// A person with all their rows in the silo, as the silo's registration names them: the sum of the rows' gradients is clipped.
+    Person,
+}
+
+impl Sampled {
+    pub(crate) fn is_record(&self) -> bool {
+        *self == Self::Record
+    }
 }
 
 /// How the clip norm follows a quantile of the units' norms; see [`dp::AdaptiveClip`].
@@ -158,6 +177,16 @@ impl Privacy {
         }
     }
 
+    /// What one unit of the promise is, if there is one.
+    pub fn unit(&self) -> Option<Unit> {
+        self.promise().map(Promise::unit)
+    }
+
+    /// The neighbouring relation of the promise, if there is one.
+    pub fn relation(&self) -> Option<Relation> {
+        self.unit().map(Unit::relation)
+    }
+
     /// What is promised, if anything.
     pub fn promise(&self) -> Option<&Promise> {
         match self {
@@ -194,6 +223,15 @@ impl Promise {
         }
     }
 
+    /// Whose presence it hides.
+    pub fn unit(&self) -> Unit {
+        match self.sampling().map(|sampling| sampling.unit) {
+            Some(Sampled::Record) => Unit::Record,
+            Some(Sampled::Person) => Unit::Person,
+            None => Unit::Silo,
+        }
+    }
+
     /// What one upload costs, as an event for the accountant.
     pub fn event(&self) -> DpEvent {
         let noise_multiplier = self.noise_multiplier;
@@ -212,7 +250,7 @@ impl Promise {
         }
     }
 
-    /// The batches, where a record is the unit.
+    /// The batches, where a record or a person is the unit.
     pub fn sampling(&self) -> Option<&Sampling> {
         match &self.scheme {
             Scheme::DistributedDpSgd { sampling, .. } | Scheme::SiloDpSgd { sampling, .. } => Some(sampling),
@@ -291,6 +329,10 @@ mod tests {
             (
                 PrivacyMode::DistributedDpSgd,
                 format!(r#"{promised},{sampled},"scale_bits":16,"batch_rows_max":64"#),
+            ),
+            (
+                PrivacyMode::DistributedDpSgd,
+                format!(r#"{promised},"unit":"person",{sampled},"scale_bits":16,"batch_rows_max":64"#),
             ),
             (
                 PrivacyMode::SiloDpSgd,

@@ -68,10 +68,10 @@ fn format(plan: &Plan, problems: &mut Problems) {
             format!("means nothing without format = {}", Plan::NUMBERED)
         });
     }
-    problems.require(plan.data.is_plain() || plan.format() >= Plan::TYPED, "format", || {
+    problems.require(plan.says_only_what_format_2_did() || plan.format() >= Plan::TYPED, "format", || {
         format!(
-            "must be {}, or left out: no format before has classes by name, class weights, column patterns or features that are \
-             not a range",
+            "must be {}, or left out: no format before has classes by name, class weights, column patterns, features that are \
+             not a range, or a promise about persons",
             Plan::TYPED
         )
     });

@@ -32,12 +32,12 @@ fn fedavg(evaluate: bool) -> Plan {
 
 fn dp_sgd() -> Plan {
     let adaptive_clip = Some(AdaptiveClipping { target_quantile: 0.5, learning_rate: 0.2, share: 0.1 });
-    let sampling = Sampling { rate: 0.1, divisor: 10.0, rows_max: 64 };
+    let sampling = Sampling { unit: plan::Sampled::Record, rate: 0.1, divisor: 10.0, rows_max: 64 };
     promising(Scheme::DistributedDpSgd { sampling, remove_excess_noise: false, adaptive_clip })
 }
 
 fn silo() -> Plan {
-    let sampling = Sampling { rate: 0.1, divisor: 10.0, rows_max: 64 };
+    let sampling = Sampling { unit: plan::Sampled::Record, rate: 0.1, divisor: 10.0, rows_max: 64 };
     promising(Scheme::SiloDpSgd { sampling, local_steps: 2, coordinate_max: 4.0, fraction_bits: 16 })
 }
 

@@ -115,7 +115,12 @@ fn plans() -> [Plan; 2] {
         clip_norm: 0.5,
         scale_bits: 16,
         scheme: Scheme::DistributedDpSgd {
-            sampling: Sampling { rate: 1.0, divisor: ROWS as f64, rows_max: 4_096 },
+            sampling: Sampling {
+                unit: plan::Sampled::Record,
+                rate: 1.0,
+                divisor: ROWS as f64,
+                rows_max: 4_096,
+            },
             remove_excess_noise: false,
             adaptive_clip: None,
         },

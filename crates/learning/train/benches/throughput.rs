@@ -99,7 +99,12 @@ fn plan(network: &Architecture, private: bool) -> Plan {
             clip_norm: 1.0,
             scale_bits: 16,
             scheme: Scheme::DistributedDpSgd {
-                sampling: Sampling { rate: 1.0, divisor: ROWS as f64, rows_max: 1024 },
+                sampling: Sampling {
+                    unit: plan::Sampled::Record,
+                    rate: 1.0,
+                    divisor: ROWS as f64,
+                    rows_max: 1024,
+                },
                 remove_excess_noise: false,
                 adaptive_clip: None,
             },

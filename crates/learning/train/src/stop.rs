@@ -50,7 +50,7 @@ mod tests {
             clip_norm: CLIP,
             scale_bits: 16,
             scheme: Scheme::SiloDpSgd {
-                sampling: Sampling { rate: 0.5, divisor: 4.0, rows_max: 64 },
+                sampling: Sampling { unit: plan::Sampled::Record, rate: 0.5, divisor: 4.0, rows_max: 64 },
                 local_steps: 3,
                 coordinate_max: 4.0,
                 fraction_bits: 20,

@@ -43,7 +43,7 @@ pub(crate) fn plan(hidden: Vec<usize>, activation: Activation, features: usize, 
             clip_norm: 0.7,
             scale_bits: 16,
             scheme: Scheme::DistributedDpSgd {
-                sampling: Sampling { rate: 1.0, divisor: 1.0, rows_max: 64 },
+                sampling: Sampling { unit: plan::Sampled::Record, rate: 1.0, divisor: 1.0, rows_max: 64 },
                 remove_excess_noise: false,
                 adaptive_clip: None,
             },
@@ -107,6 +107,7 @@ fn a_local_step_that_overflows_is_left_out_and_the_silo_takes_part() {
         scale_bits: 16,
         scheme: Scheme::SiloDpSgd {
             sampling: Sampling {
+                unit: plan::Sampled::Record,
                 rate: 1.0,
                 // Means in the thousands, times the learning rate.
                 divisor: 1e-3,
@@ -412,7 +413,7 @@ fn a_silos_own_steps_carry_their_noise_in_full() {
         clip_norm,
         scale_bits,
         scheme: Scheme::SiloDpSgd {
-            sampling: Sampling { rate: 1.0, divisor, rows_max: 64 },
+            sampling: Sampling { unit: plan::Sampled::Record, rate: 1.0, divisor, rows_max: 64 },
             local_steps: 1,
             coordinate_max: 4.0,
             fraction_bits: 20,

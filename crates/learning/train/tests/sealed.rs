@@ -22,7 +22,7 @@ fn plans() -> [Plan; 4] {
             scheme,
         }))
     };
-    let sampling = Sampling { rate: 0.5, divisor: 100.0, rows_max: 256 };
+    let sampling = Sampling { unit: plan::Sampled::Record, rate: 0.5, divisor: 100.0, rows_max: 256 };
     [
         plan(Privacy::Exact(Exact {
             coordinate_max: 4.0,

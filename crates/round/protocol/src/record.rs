@@ -250,6 +250,9 @@ pub enum ClientRecord {
     /// How many rounds had gone before the current run's version 0, as its plan says ([`plan::Plan::rounds_before`]); written on joining
     /// where there were any. A plan that goes on from this run states no fewer.
     RoundsBefore { rounds: u64 },
+    /// The current run's promise is about persons, not rows: written on joining. What such a run's debit costs a single row is another
+    /// sum, and a debit alone does not say which it is of.
+    AboutPersons,
 }
 
 impl ClientRecord {
@@ -274,6 +277,7 @@ impl ClientRecord {
             | Self::DataNotDeclared { .. }
             | Self::RunOver
             | Self::RoundsBefore { .. }
+            | Self::AboutPersons
             | Self::TrainingFailed { .. } => true,
         }
     }

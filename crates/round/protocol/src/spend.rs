@@ -43,8 +43,8 @@ pub(crate) fn spent(plan: &Plan, price: Option<&Price>, steps: u64) -> PrivacySp
     let spent = price.map(|price| price.epsilon(steps)).zip(plan.budget());
     PrivacySpent {
         mode: mode.name().into(),
-        unit: Unit::or_none(mode.unit()).into(),
-        relation: Relation::or_none(mode.relation()).into(),
+        unit: Unit::or_none(plan.unit()).into(),
+        relation: Relation::or_none(plan.privacy.relation()).into(),
         epsilon: spent.map(|(epsilon, _)| epsilon),
         delta: spent.map(|(_, (_, delta))| delta),
         accountant: if spent.is_some() { "rdp, integer orders" } else { "none" }.into(),

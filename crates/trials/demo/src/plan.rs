@@ -151,7 +151,12 @@ fn dp_sgd(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, scal
         clip_norm: 0.5,
         scale_bits,
         scheme: Scheme::DistributedDpSgd {
-            sampling: Sampling { rate: 1.0, divisor: 1437.0, rows_max: ROWS_MAX },
+            sampling: Sampling {
+                unit: plan::Sampled::Record,
+                rate: 1.0,
+                divisor: 1437.0,
+                rows_max: ROWS_MAX,
+            },
             remove_excess_noise: clients <= EXCESS_COHORT_MAX,
             adaptive_clip: None,
         },
@@ -169,7 +174,12 @@ fn silo_dp_sgd(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64,
         clip_norm: 0.5,
         scale_bits: 16,
         scheme: Scheme::SiloDpSgd {
-            sampling: Sampling { rate: 1.0, divisor: 1437.0 / clients as f64, rows_max: ROWS_MAX },
+            sampling: Sampling {
+                unit: plan::Sampled::Record,
+                rate: 1.0,
+                divisor: 1437.0 / clients as f64,
+                rows_max: ROWS_MAX,
+            },
             local_steps: LOCAL_STEPS,
             coordinate_max: 4.0,
             fraction_bits,

@@ -1,6 +1,6 @@
 //! What a demonstration has shown, as a text to read aloud.
 
-use accounting::rounded_up;
+use accounting::{Relation, Unit, rounded_up};
 use plan::{Plan, PrivacyMode};
 
 use crate::follow::EvaluatedVersion;
@@ -24,7 +24,7 @@ pub fn summary_text(summary: &Summary, plan: &Plan, check: &str) -> String {
         ),
         ("who saw what", seen(mode).to_owned()),
         ("accuracy", format!("{:.4} on {held_out} rows that no silo has", summary.test_accuracy)),
-        ("promise", promise(summary, mode)),
+        ("promise", promise(summary, plan.privacy.relation())),
         ("noise", noise(plan)),
         ("trust", trust(summary, plan)),
         ("dropouts", format!("{} of {} silos missed at least one sum", summary.dropouts, summary.clients)),
@@ -48,13 +48,13 @@ pub fn summary_text(summary: &Summary, plan: &Plan, check: &str) -> String {
     rows.map(|(name, value)| format!("{name:<13} {value}\n")).concat()
 }
 
-fn promise(summary: &Summary, mode: PrivacyMode) -> String {
+fn promise(summary: &Summary, relation: Option<Relation>) -> String {
     match (summary.epsilon, summary.delta) {
         (Some(epsilon), Some(delta)) => format!(
-            "({}, {delta})-differential privacy; unit: one {}; relation: {}",
+            "({}, {delta})-differential privacy of {}; relation: {}",
             rounded_up(epsilon, 3),
-            summary.privacy_unit,
-            accounting::Relation::or_none(mode.relation())
+            Unit::hidden_by_name(&summary.privacy_unit),
+            Relation::or_none(relation)
         ),
         _ => "NO differential privacy: sums are exact, and can be differenced across rounds".into(),
     }
@@ -146,7 +146,7 @@ mod tests {
             "1438 rows",
             "359 rows that no silo has",
             "0.00001)-differential privacy",
-            "one record",
+            "differential privacy of one row; relation: ",
             "add or remove one record",
             "every silo, a share each",
             "at most 1 of 5 silos",

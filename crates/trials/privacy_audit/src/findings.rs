@@ -42,7 +42,7 @@ impl Claim {
     pub(crate) fn after(plan: &Plan, epsilon: Option<f64>, sums: u64) -> Result<Self, AuditError> {
         let delta = plan.budget().map(|(_, delta)| delta);
         let mode = plan.mode();
-        let epsilon_of_a_canary = match plan.event().filter(|_| mode.unit() == Some(Unit::Silo)) {
+        let epsilon_of_a_canary = match plan.event().filter(|_| plan.unit() == Some(Unit::Silo)) {
             Some(event) => composed(plan, event.at_twice_the_sensitivity(), sums)?,
             None => epsilon,
         };
@@ -50,8 +50,8 @@ impl Claim {
             mode: mode.name().into(),
             epsilon,
             delta,
-            unit: Unit::or_none(mode.unit()).into(),
-            relation: Relation::or_none(mode.relation()).into(),
+            unit: Unit::or_none(plan.unit()).into(),
+            relation: Relation::or_none(plan.privacy.relation()).into(),
             trust: plan.trust(),
             epsilon_of_a_canary,
         })

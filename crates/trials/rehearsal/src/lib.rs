@@ -246,7 +246,12 @@ mod tests {
             clip_norm: 0.5,
             scale_bits: 16,
             scheme: Scheme::DistributedDpSgd {
-                sampling: Sampling { rate: 1.0, divisor: 1437.0, rows_max: 1024 },
+                sampling: Sampling {
+                    unit: plan::Sampled::Record,
+                    rate: 1.0,
+                    divisor: 1437.0,
+                    rows_max: 1024,
+                },
                 remove_excess_noise: false,
                 adaptive_clip: None,
             },

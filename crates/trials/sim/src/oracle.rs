@@ -152,6 +152,7 @@ impl Oracle {
             | ClientRecord::OfferAnswered(_)
             | ClientRecord::RunOver
             | ClientRecord::RoundsBefore { .. }
+            | ClientRecord::AboutPersons
             | ClientRecord::UploadReceipted { .. }
             | ClientRecord::WitnessBegun
             | ClientRecord::WitnessForgotten { .. }

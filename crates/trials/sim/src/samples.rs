@@ -105,7 +105,12 @@ pub fn private_plan(members: usize, rounds: u64, epsilon: f64) -> Plan {
             clip_norm: 1.0,
             scale_bits: 16,
             scheme: Scheme::DistributedDpSgd {
-                sampling: Sampling { rate: sampling_rate, divisor: 100.0, rows_max: 256 },
+                sampling: Sampling {
+                    unit: plan::Sampled::Record,
+                    rate: sampling_rate,
+                    divisor: 100.0,
+                    rows_max: 256,
+                },
                 remove_excess_noise: false,
                 adaptive_clip: None,
             },

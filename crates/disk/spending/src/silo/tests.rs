@@ -1,6 +1,7 @@
 use std::cell::Cell;
 use std::path::Path;
 
+use accounting::{Relation, Unit};
 use identity::IdentityKey;
 use plan::{Period, PrivacyMode};
 
@@ -195,10 +196,34 @@ fn what_is_copied_from_a_journal_claims_no_more_than_the_journal_tells() {
     let release = account.entries().first().unwrap().release().unwrap();
     for mode in [PrivacyMode::DistributedDpFedavg, PrivacyMode::CentralDpFedavg] {
         assert!(release.mode.contains(mode.name()), "either may have been: {}", release.mode);
-        assert_eq!((release.unit, release.relation), (mode.unit(), mode.relation()));
+        assert_eq!((release.unit, release.relation), (Some(Unit::Silo), Some(Relation::ZeroOut)));
         assert_ne!(release.noise_by, mode.noise_by());
     }
     assert!(release.noise_by.starts_with("unknown"));
+}
+
+#[test]
+fn what_is_copied_from_a_journal_hides_persons_where_the_run_did() {
+    let event = accounting::DpEvent::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 9.0 };
+    let copied = |about_persons: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let spending = spending(folder.path(), false);
+        let mut records = journal(&[1]);
+        for record in &mut records {
+            if let ClientRecord::Debited { event: of, .. } = record {
+                *of = Some(event);
+            }
+        }
+        if about_persons {
+            records.insert(1, ClientRecord::AboutPersons);
+        }
+        spending.accept_loss(&records, "the disk broke").unwrap();
+        let account = spending.ledger.inspect().unwrap().account;
+        let release = account.entries().first().unwrap().release().unwrap().clone();
+        (release.unit, release.relation)
+    };
+    assert_eq!(copied(false), (Some(Unit::Record), Some(Relation::AddRemoveOne)));
+    assert_eq!(copied(true), (Some(Unit::Person), Some(Relation::AddRemovePerson)));
 }
 
 /// A journal with a debit in each of these rounds.

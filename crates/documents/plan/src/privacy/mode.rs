@@ -1,6 +1,5 @@
 //! Names of the modes, and what goes with each.
 
-use accounting::{Relation, Unit};
 use serde::{Deserialize, Serialize};
 
 /// A privacy mode's name, as plans and policies write it.
@@ -33,24 +32,11 @@ impl PrivacyMode {
 
     /// Whether it promises something about records or silos: then who takes part, and when, follows from no row.
     pub fn promises(self) -> bool {
-        self.unit().is_some()
-    }
-
-    /// What one unit of the promise is, if there is one.
-    pub fn unit(self) -> Option<Unit> {
         match self {
-            Self::Fedavg => None,
-            Self::DistributedDpSgd | Self::SiloDpSgd => Some(Unit::Record),
-            Self::DistributedDpFedavg | Self::CentralDpFedavg => Some(Unit::Silo),
-        }
-    }
-
-    /// The neighbouring relation of the promise, if there is one.
-    pub fn relation(self) -> Option<Relation> {
-        match self {
-            Self::Fedavg => None,
-            Self::DistributedDpSgd | Self::SiloDpSgd => Some(Relation::AddRemoveOne),
-            Self::DistributedDpFedavg | Self::CentralDpFedavg => Some(Relation::ZeroOut),
+            Self::Fedavg => false,
+            Self::DistributedDpSgd | Self::DistributedDpFedavg | Self::SiloDpSgd | Self::CentralDpFedavg => {
+                true
+            }
         }
     }
 

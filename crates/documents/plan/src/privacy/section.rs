@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdaptiveClipping, Exact, Promise, Sampling, Scheme, Weights};
+use super::{AdaptiveClipping, Exact, Promise, Sampled, Sampling, Scheme, Weights};
 
 /// [`super::Privacy`], by its keys: their names and their order are those of every plan that was ever signed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub(super) enum Privacy {
         delta: f64,
         noise_multiplier: f64,
         clip_norm: f64,
+        #[serde(default, skip_serializing_if = "Sampled::is_record")]
+        unit: Sampled,
         sampling_rate: f64,
         divisor: f64,
         scale_bits: u32,
@@ -34,6 +36,8 @@ pub(super) enum Privacy {
         delta: f64,
         noise_multiplier: f64,
         clip_norm: f64,
+        #[serde(default, skip_serializing_if = "Sampled::is_record")]
+        unit: Sampled,
         sampling_rate: f64,
         divisor: f64,
         local_steps: u32,
@@ -76,6 +80,7 @@ impl From<Privacy> for super::Privacy {
                 delta,
                 noise_multiplier,
                 clip_norm,
+                unit,
                 sampling_rate: rate,
                 divisor,
                 scale_bits,
@@ -83,7 +88,7 @@ impl From<Privacy> for super::Privacy {
                 remove_excess_noise,
                 adaptive_clip,
             } => {
-                let sampling = Sampling { rate, divisor, rows_max };
+                let sampling = Sampling { unit, rate, divisor, rows_max };
                 let scheme = Scheme::DistributedDpSgd { sampling, remove_excess_noise, adaptive_clip };
                 Self::Private(Promise { epsilon, delta, noise_multiplier, clip_norm, scale_bits, scheme })
             }
@@ -92,6 +97,7 @@ impl From<Privacy> for super::Privacy {
                 delta,
                 noise_multiplier,
                 clip_norm,
+                unit,
                 sampling_rate: rate,
                 divisor,
                 local_steps,
@@ -100,7 +106,7 @@ impl From<Privacy> for super::Privacy {
                 coordinate_max,
                 fraction_bits,
             } => {
-                let sampling = Sampling { rate, divisor, rows_max };
+                let sampling = Sampling { unit, rate, divisor, rows_max };
                 let scheme = Scheme::SiloDpSgd { sampling, local_steps, coordinate_max, fraction_bits };
                 Self::Private(Promise { epsilon, delta, noise_multiplier, clip_norm, scale_bits, scheme })
             }
@@ -147,6 +153,7 @@ impl From<super::Privacy> for Privacy {
                     delta,
                     noise_multiplier,
                     clip_norm,
+                    unit: sampling.unit,
                     sampling_rate: sampling.rate,
                     divisor: sampling.divisor,
                     scale_bits,
@@ -160,6 +167,7 @@ impl From<super::Privacy> for Privacy {
                 delta,
                 noise_multiplier,
                 clip_norm,
+                unit: sampling.unit,
                 sampling_rate: sampling.rate,
                 divisor: sampling.divisor,
                 local_steps,

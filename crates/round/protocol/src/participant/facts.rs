@@ -197,8 +197,8 @@ impl Facts {
             ClientRecord::OfferAnswered(answered) => self.offers.note(answered),
             ClientRecord::RunOver => self.current()?.is_over = true,
             ClientRecord::RoundsBefore { rounds } => self.current()?.rounds_before = *rounds,
-            // Its debit says the rest.
-            ClientRecord::TrainingFailed { .. } => {}
+            // Its debit says the rest; of what it is, the plan does while there is one.
+            ClientRecord::TrainingFailed { .. } | ClientRecord::AboutPersons => {}
         }
         Ok(())
     }

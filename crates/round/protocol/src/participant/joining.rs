@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use accounting::{OverBudget, OverPeriod};
+use accounting::{OverBudget, OverPeriod, Unit};
 use checkpoint::SignedManifest;
 use ed25519_dalek::VerifyingKey;
 use params::Digest;
@@ -67,6 +67,9 @@ impl Participant {
         let rounds = plan.rounds_before();
         if is_new && rounds > 0 {
             self.commit(ClientRecord::RoundsBefore { rounds });
+        }
+        if is_new && plan.unit() == Some(Unit::Person) {
+            self.commit(ClientRecord::AboutPersons);
         }
         let is_over = self.facts.joined_run(&run_id).is_over;
         let fixed = self.facts.joined_run(&run_id).declared.is_some();

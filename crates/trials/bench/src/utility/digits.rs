@@ -151,7 +151,12 @@ fn mode_a(hidden: &[usize], rate: f64) -> Plan {
         clip_norm: CLIP,
         scale_bits: 16,
         scheme: Scheme::SiloDpSgd {
-            sampling: Sampling { rate: SILO_RATE, divisor: SILO_RATE * ROWS / SILOS as f64, rows_max: 1024 },
+            sampling: Sampling {
+                unit: plan::Sampled::Record,
+                rate: SILO_RATE,
+                divisor: SILO_RATE * ROWS / SILOS as f64,
+                rows_max: 1024,
+            },
             local_steps: LOCAL_STEPS,
             coordinate_max: 8.0,
             fraction_bits: 24,
@@ -179,7 +184,12 @@ fn plan(hidden: &[usize], rate: f64, silos: usize, honest_min: usize) -> Plan {
             clip_norm: CLIP,
             scale_bits: 16,
             scheme: Scheme::DistributedDpSgd {
-                sampling: Sampling { rate: RATE, divisor: RATE * ROWS, rows_max: 1024 },
+                sampling: Sampling {
+                    unit: plan::Sampled::Record,
+                    rate: RATE,
+                    divisor: RATE * ROWS,
+                    rows_max: 1024,
+                },
                 // A centre of one silo has no excess, and nobody to share seeds with.
                 remove_excess_noise: silos > 1,
                 adaptive_clip: None,

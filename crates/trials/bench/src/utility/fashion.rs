@@ -81,7 +81,12 @@ fn plan(private: bool) -> Plan {
             scale_bits: 16,
             scheme: Scheme::DistributedDpSgd {
                 // Over the expected batch, the noised sum estimates the mean gradient.
-                sampling: Sampling { rate: RATE, divisor: RATE * ROWS, rows_max: 1024 },
+                sampling: Sampling {
+                    unit: plan::Sampled::Record,
+                    rate: RATE,
+                    divisor: RATE * ROWS,
+                    rows_max: 1024,
+                },
                 remove_excess_noise: true,
                 adaptive_clip: None,
             },

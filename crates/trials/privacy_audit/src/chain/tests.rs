@@ -83,8 +83,8 @@ fn record(plan: &Plan, round: u64) -> Manifest {
         included: ids,
         privacy: PrivacySpent {
             mode: plan.mode().name().into(),
-            unit: accounting::Unit::or_none(plan.mode().unit()).into(),
-            relation: accounting::Relation::or_none(plan.mode().relation()).into(),
+            unit: accounting::Unit::or_none(plan.unit()).into(),
+            relation: accounting::Relation::or_none(plan.privacy.relation()).into(),
             noise_by: plan.mode().noise_by().into(),
             trust: plan.trust(),
             ..samples::spent(round, round as f64 / 2.0)
