@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use accounting::Unit;
 use identity::parse_verifying_key;
 use params::{Digest, Layer, Shape};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,10 @@ pub struct Policy {
     /// silos list its author.
     #[serde(default)]
     pub require_federation: bool,
+    /// Whether a plan that promises something about rows must promise it about persons: of somebody with forty rows, a promise about
+    /// one row says next to nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_person_unit: bool,
     /// Most epsilon that may be spent under one plan, in all runs together, where that is less than `epsilon_max`.
     #[serde(default)]
     pub epsilon_per_run_max: Option<f64>,
@@ -245,6 +250,7 @@ impl Policy {
             delta_max: 1e-6,
             authors: authors.into_iter().collect(),
             require_federation: false,
+            require_person_unit: false,
             epsilon_per_run_max: None,
             period: None,
             rounds_max: None,
@@ -400,6 +406,9 @@ impl Policy {
         if !self.privacy_modes.contains(&mode) {
             return Err(Refusal::PrivacyMode { mode });
         }
+        if self.require_person_unit && plan.unit() == Some(Unit::Record) {
+            return Err(Refusal::RowUnit);
+        }
         if plan.cohort.minimum < self.cohort_min {
             return Err(Refusal::CohortMin { plan: plan.cohort.minimum, policy: self.cohort_min });
         }
@@ -427,7 +436,7 @@ impl Policy {
             return Err(Refusal::ReadyAfter { plan: ready_after_ms, policy });
         }
         if let Some(schema) = &self.schema {
-            schema.check(&plan.data)?;
+            schema.check_plan(plan)?;
         }
         self.check_size(plan)
     }

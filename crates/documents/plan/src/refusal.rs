@@ -47,6 +47,12 @@ pub enum Refusal {
     /// The plan names no federation.
     #[error("the plan names no federation, and this silo's require_federation asks for one")]
     NoFederation,
+    /// The plan promises something about single rows only.
+    #[error(
+        "the plan promises something about one row, and this silo's require_person_unit asks for persons with all their rows: ask its \
+         author for one with unit = \"person\""
+    )]
+    RowUnit,
     /// The plan gives training less time, and hides less of it, than the silo demands.
     #[error(
         "the plan's ready_after_ms is {plan}, this silo's ready_after_ms_min is {policy}: sooner, when it is ready and whether its \
@@ -173,6 +179,12 @@ pub enum Refusal {
         /// The first that it does not list.
         text: String,
     },
+    /// The silo's table does not say whose a row is.
+    #[error(
+        "the plan promises something about persons, and no column of this silo's schema says whose a row is: register that one with \
+         type = \"person\""
+    )]
+    SchemaPersons,
     /// The data is in the run by another silo already.
     #[error(
         "another silo on this roster debited a round of this run before this one did, from the same ledger: in one sum the data would \
@@ -279,6 +291,7 @@ impl Refusal {
             Self::Author { .. } => RefusalCode::Author,
             Self::OtherFederation { .. } => RefusalCode::OtherFederation,
             Self::NoFederation => RefusalCode::NoFederation,
+            Self::RowUnit => RefusalCode::RowUnit,
             Self::ReadyAfter { .. } => RefusalCode::ReadyAfter,
             Self::EpsilonPerRun { .. } => RefusalCode::EpsilonPerRun,
             Self::Rounds { .. } => RefusalCode::Rounds,
@@ -300,7 +313,8 @@ impl Refusal {
             | Self::SchemaLabel { .. }
             | Self::SchemaClasses { .. }
             | Self::SchemaKind { .. }
-            | Self::SchemaCategory { .. } => RefusalCode::Schema,
+            | Self::SchemaCategory { .. }
+            | Self::SchemaPersons => RefusalCode::Schema,
             Self::SharedData => RefusalCode::SharedData,
             Self::RoundsBefore { .. } => RefusalCode::RoundsBefore,
         }

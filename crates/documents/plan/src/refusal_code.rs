@@ -37,6 +37,7 @@ codes! {
     Author = "POLICY_AUTHOR": "its policy does not list the plan's author",
     OtherFederation = "PLAN_FEDERATION": "the plan is meant for another federation",
     NoFederation = "POLICY_FEDERATION": "its policy asks for plans that name their federation",
+    RowUnit = "POLICY_PERSON_UNIT": "its policy asks for a promise about persons, and the plan's is about rows",
     ReadyAfter = "POLICY_READY_AFTER": "the plan shows sooner than its policy allows that training is done",
     EpsilonPerRun = "POLICY_EPSILON_PER_RUN": "the plan may spend more than its policy allows a plan",
     Rounds = "POLICY_ROUNDS": "the plan has more rounds than its policy allows",

@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use accounting::Unit;
 use features::{CellKind, Classes, Data, Encoding, Feature, spelled};
 use serde::{Deserialize, Serialize};
 
+use crate::document::Plan;
 use crate::problems::Problems;
 use crate::refusal::Refusal;
 
@@ -30,6 +32,8 @@ pub enum Column {
     Flag {},
     /// Days: a feature.
     Date {},
+    /// Who the row is of: what a promise about persons goes by, and never a feature.
+    Person {},
 }
 
 impl Column {
@@ -40,6 +44,7 @@ impl Column {
             Self::Category { .. } => "category",
             Self::Flag {} => "flag",
             Self::Date {} => "date",
+            Self::Person {} => "person",
         }
     }
 
@@ -51,6 +56,7 @@ impl Column {
             Self::Flag {} => matches!(feature.kind(), CellKind::Number | CellKind::Text),
             Self::Category { .. } => feature.kind() == CellKind::Text,
             Self::Date {} => feature.kind() == CellKind::Day,
+            Self::Person {} => false,
         }
     }
 
@@ -59,7 +65,7 @@ impl Column {
         match self {
             Self::Category { values } => values.iter().map(String::as_str).collect(),
             Self::Flag {} => vec!["0", "1"],
-            Self::Number {} | Self::Label { .. } | Self::Date {} => vec![],
+            Self::Number {} | Self::Label { .. } | Self::Date {} | Self::Person {} => vec![],
         }
     }
 }
@@ -80,7 +86,20 @@ impl Schema {
         self.0.iter().map(line).collect()
     }
 
-    /// Whether the table has what a plan asks for.
+    /// Whether a plan can be run on the table: it has the columns that the plan asks for, and says whose a row is where the plan's
+    /// promise is about persons.
+    ///
+    /// # Errors
+    /// As [`Schema::check`], and that nothing says whose a row is.
+    pub fn check_plan(&self, plan: &Plan) -> Result<(), Refusal> {
+        let names_persons = self.0.values().any(|column| matches!(column, Column::Person {}));
+        if plan.unit() == Some(Unit::Person) && !names_persons {
+            return Err(Refusal::SchemaPersons);
+        }
+        self.check(&plan.data)
+    }
+
+    /// Whether the table has the columns that a plan asks for.
     ///
     /// # Errors
     /// The first of the plan's columns that it has not, or has otherwise.
@@ -137,10 +156,13 @@ fn check_label(data: &Data, column: &Column) -> Result<(), Refusal> {
             return check_texts(&data.label, column, names);
         }
         (Classes::Flag(_), Column::Category { .. } | Column::Flag {}) => return Ok(()),
-        (Classes::Count(_), Column::Number {} | Column::Category { .. } | Column::Date {})
+        (
+            Classes::Count(_),
+            Column::Number {} | Column::Category { .. } | Column::Date {} | Column::Person {},
+        )
         | (
             Classes::Names(_) | Classes::Flag(_),
-            Column::Number {} | Column::Label { .. } | Column::Date {},
+            Column::Number {} | Column::Label { .. } | Column::Date {} | Column::Person {},
         ) => {
             return Err(no_label());
         }

@@ -1,9 +1,9 @@
+use accounting::Relation;
 use identity::IdentityKey;
-
 use params::Digest;
 
 use super::*;
-use crate::Privacy;
+use crate::{Column, Privacy, Sampled};
 
 fn policy() -> Policy {
     Policy {
@@ -213,6 +213,38 @@ fn what_a_plan_asks_of_a_table_is_held_against_the_schema_alone() {
     ] {
         assert!(toml::from_str::<crate::Schema>(wrong).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn a_promise_about_persons_needs_a_column_that_says_whose_a_row_is_and_can_be_asked_for() {
+    let rows = plan();
+    assert_eq!(rows.unit(), Some(Unit::Record));
+    let mut persons = Plan::clone(&rows);
+    persons.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = Sampled::Person;
+    persons.format = Some(Plan::TYPED);
+    let persons = persons.sign(&key(1));
+    assert_eq!(
+        (persons.unit(), persons.privacy.relation()),
+        (Some(Unit::Person), Some(Relation::AddRemovePerson))
+    );
+    let asks = Policy { require_person_unit: true, ..policy() };
+    assert_eq!((policy().check(&rows), policy().check(&persons)), (Ok(()), Ok(())));
+    assert_eq!((asks.check(&rows), asks.check(&persons)), (Err(Refusal::RowUnit), Ok(())));
+    assert_eq!(Refusal::RowUnit.code(), "POLICY_PERSON_UNIT");
+    // Without the key a policy is written as before.
+    assert!(!serde_json::to_string(&policy()).unwrap().contains("person"));
+
+    let columns = rows.data.features.iter().map(|feature| (feature.name().to_owned(), Column::Number {}));
+    let label = (rows.data.label.clone(), Column::Label { classes: rows.data.classes.count() });
+    let bare = Schema(columns.chain([label]).collect());
+    let mut named = bare.clone();
+    named.0.insert("patient".into(), Column::Person {});
+    let with = |schema: Schema| Policy { schema: Some(schema), ..policy() };
+    assert_eq!(with(bare).check(&persons), Err(Refusal::SchemaPersons));
+    assert_eq!((with(named.clone()).check(&persons), with(named.clone()).check(&rows)), (Ok(()), Ok(())));
+    named.0.insert(rows.data.features[0].name().to_owned(), Column::Person {});
+    let refused = with(named).check(&rows).unwrap_err();
+    assert!(refused.to_string().contains("in this silo's schema it is a person"), "{refused}");
 }
 
 #[test]
