@@ -11,6 +11,7 @@ use registration::{Dialect, Registration};
 
 use crate::error::DatasetError;
 use crate::misfits::Misfits;
+use crate::persons::Persons;
 use crate::remarks::Remarks;
 use crate::table::{NO_LABEL, Table};
 
@@ -25,6 +26,8 @@ pub struct Dataset {
     pub(crate) clipped: Vec<u64>,
     pub(crate) remarks: Remarks,
     pub(crate) version: Digest,
+    /// Where something says whose a row is.
+    pub(crate) persons: Option<Persons>,
 }
 
 impl Dataset {
@@ -106,7 +109,20 @@ impl Dataset {
         table.finish()
     }
 
-    /// These rows as a table of their own; `None` where one of them does not exist.
+    /// The same table, of which these names say whose each row is; `None` where there are not as many names as rows. A row without a name
+    /// is nobody's.
+    #[must_use]
+    pub fn of_persons(self, names: &[Option<&str>]) -> Option<Self> {
+        let persons = (names.len() == self.rows()).then(|| Persons::of(names.iter().copied()))?;
+        Some(Self { persons: Some(persons), ..self })
+    }
+
+    /// Whose rows are whose; `None` where nothing says so.
+    pub fn persons(&self) -> Option<&Persons> {
+        self.persons.as_ref()
+    }
+
+    /// These rows as a table of their own, which does not say whose they are; `None` where one of them does not exist.
     pub fn only(&self, rows: &[usize]) -> Option<Self> {
         let numbers: Vec<u8> = rows.iter().flat_map(|row| (*row as u64).to_le_bytes()).collect();
         let features: Vec<&[f32]> = rows.iter().map(|row| self.row(*row)).collect::<Option<_>>()?;
@@ -117,6 +133,7 @@ impl Dataset {
             clipped: vec![0; self.clipped.len()],
             remarks: Remarks::default(),
             version: Digest::of("folkmoot/v1/dataset-rows", &[self.version.as_bytes(), &numbers]),
+            persons: None,
         })
     }
 

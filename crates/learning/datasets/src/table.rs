@@ -89,6 +89,7 @@ impl<'a> Table<'a> {
             clipped: vec![0; data.column_count()],
             remarks: Remarks::default(),
             version: Digest::from_bytes([0; 32]),
+            persons: None,
         };
         Self {
             data,

@@ -12,15 +12,19 @@
 //! tables by twice that. Terms are clipped to `C (1 - 2^-12)`, which leaves room for that in the largest table that can
 //! be read, and for the norm's own rounding (below 2^-24 of it, for 2^28 parameters). So no batch is refused: who takes
 //! part would tell the size of a silo's data.
+//!
+//! Where a person is the unit, what is clipped is the sum of the gradients of all of that person's rows, added up one by one in the
+//! table's order: a function of these rows alone, wherever they stand among others in micro-batches. Then "record" above is "person".
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use burn::Device;
 use chacha20::ChaCha20Rng;
-use datasets::{Dataset, ROWS_MAX};
+use datasets::{Dataset, Persons, ROWS_MAX};
 use dp::ClippedSum;
 use params::Params;
-use plan::Plan;
+use plan::{Plan, Promise, Sampled};
 use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
@@ -37,8 +41,8 @@ const GROUP: usize = 1024;
 const _: () =
     assert!(2 * (GROUP as u64 + 5) * (ROWS_MAX as u64) < 1 << (53 - 12), "rounding fits the margin");
 
-/// Samples a batch and sums its clipped descent directions. A row that does not fit the plan is drawn like any other, so that
-/// the draws of the others do not follow from it, and adds nothing.
+/// Samples a batch and sums its clipped descent directions. A row that does not fit the plan, or a person none of whose rows does, is
+/// drawn like any other, so that the draws of the others do not follow from it, and adds nothing.
 ///
 /// # Shapes
 /// One value per parameter, in the layout's order.
@@ -51,15 +55,79 @@ pub(crate) fn sum(
     seed: [u8; 32],
     stop: &Stop,
 ) -> Result<ClippedSum, TrainError> {
-    let mut batch = poisson::sample(data.rows(), sampling_rate, &mut ChaCha20Rng::from_seed(seed));
-    batch.retain(|row| data.fits(*row));
-    let (sum, within_less_beyond) = of(plan, model, data, &batch, clip_norm, stop)?;
+    let units = Units::of(plan, data)?;
+    let mut batch = poisson::sample(units.len(), sampling_rate, &mut ChaCha20Rng::from_seed(seed));
+    batch.retain(|unit| units.contributes(*unit));
+    let (sum, within_less_beyond) = of(plan, model, &units, &batch, clip_norm, stop)?;
     Ok(ClippedSum::new(sum, clip_norm, batch.len() as u64)?.with_count(within_less_beyond))
 }
 
-/// The sum of the clipped descent directions of these rows, and how many of them were within the clip norm, less those that
+/// What is drawn and clipped by itself.
+pub(crate) enum Units<'a> {
+    Rows(&'a Dataset),
+    Persons(&'a Dataset, &'a Persons),
+}
+
+impl<'a> Units<'a> {
+    /// The plan's.
+    ///
+    /// # Errors
+    /// [`TrainError::NoPersons`]: a row is never taken for a person.
+    pub(crate) fn of(plan: &Plan, data: &'a Dataset) -> Result<Self, TrainError> {
+        match plan.privacy.promise().and_then(Promise::sampling).map(|sampling| sampling.unit) {
+            Some(Sampled::Person) => {
+                let persons = data.persons().ok_or(TrainError::NoPersons)?;
+                Ok(Self::Persons(data, persons))
+            }
+            Some(Sampled::Record) | None => Ok(Self::Rows(data)),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Rows(data) => data.rows(),
+            Self::Persons(_, persons) => persons.len(),
+        }
+    }
+
+    fn data(&self) -> &'a Dataset {
+        match self {
+            Self::Rows(data) | Self::Persons(data, _) => data,
+        }
+    }
+
+    pub(crate) fn contributes(&self, unit: usize) -> bool {
+        match self {
+            Self::Rows(data) => data.fits(unit),
+            Self::Persons(data, persons) => persons.rows(unit).any(|row| data.fits(row)),
+        }
+    }
+}
+
+/// The sum of the clipped descent directions of these units, and how many of them were within the clip norm, less those that
 /// were beyond it.
 pub(crate) fn of(
+    plan: &Plan,
+    model: &Params,
+    units: &Units<'_>,
+    batch: &[usize],
+    clip_norm: f64,
+    stop: &Stop,
+) -> Result<(Vec<f64>, i64), TrainError> {
+    match units {
+        Units::Rows(data) => of_rows(plan, model, data, batch, clip_norm, stop),
+        Units::Persons(data, persons) => {
+            let mut total = Total::zero(model.values().len());
+            let mut within_less_beyond = 0;
+            each_person(plan, model, data, persons, batch, stop, |descent| {
+                within_less_beyond += add_clipped(total.room_for(1), descent, clip_norm);
+            })?;
+            Ok((total.rounded(), within_less_beyond))
+        }
+    }
+}
+
+fn of_rows(
     plan: &Plan,
     model: &Params,
     data: &Dataset,
@@ -81,22 +149,83 @@ pub(crate) fn of(
     Ok((total.rounded(), within_less_beyond))
 }
 
-/// The clipped descent direction of every row by itself.
+/// The descent direction of each of these persons before it is clipped: the sum of their rows'.
 ///
 /// # Shapes
-/// `[rows][parameters]`
+/// What is visited: `[parameters]`, person by person in the order of `batch`.
+fn each_person(
+    plan: &Plan,
+    model: &Params,
+    data: &Dataset,
+    persons: &Persons,
+    batch: &[usize],
+    stop: &Stop,
+    mut visit: impl FnMut(&[f64]),
+) -> Result<(), TrainError> {
+    let of_person =
+        |person: &usize| -> Vec<usize> { persons.rows(*person).filter(|row| data.fits(*row)).collect() };
+    let rows: Vec<Vec<usize>> = batch.iter().map(of_person).collect();
+    let mut left: VecDeque<usize> = rows.iter().map(Vec::len).collect();
+    let mut descent = Zeroizing::new(vec![0.0; model.values().len()]);
+    each_micro_batch(plan, model, data, &rows.concat(), |layers, count, device| {
+        stop.check()?;
+        check_lanes(layers, descent.len(), count)?;
+        for row in 0..count {
+            // One at a time: what a person's rows add up to must not depend on how they are dealt to micro-batches.
+            subtract(&mut descent, layers, row, &[1.0], device)?;
+            let Some(of_this) = left.front_mut() else {
+                return Err(TrainError::Tensor("a row of nobody".into()));
+            };
+            *of_this -= 1;
+            if *of_this == 0 {
+                left.pop_front();
+                visit(&descent);
+                descent.fill(0.0);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Adds a descent direction, clipped, and says whether it was within the clip norm (1) or beyond it (-1). One that is not finite adds
+/// nothing and counts nowhere.
+fn add_clipped(sum: &mut [f64], descent: &[f64], clip_norm: f64) -> i64 {
+    let bound = clip_norm * (1.0 - MARGIN);
+    let norm = descent.iter().map(|value| value * value).sum::<f64>().sqrt();
+    if !norm.is_finite() {
+        return 0;
+    }
+    let beyond = norm > bound;
+    let factor = if beyond { bound / norm } else { 1.0 };
+    sum.iter_mut().zip(descent).for_each(|(sum, value)| *sum += factor * value);
+    if beyond { -1 } else { 1 }
+}
+
+/// The clipped descent direction of every unit by itself.
+///
+/// # Shapes
+/// `[units][parameters]`
 ///
 /// # Privacy
 /// For audits in the silo: nothing of it leaves.
 pub(crate) fn each(
     plan: &Plan,
     model: &Params,
-    data: &Dataset,
+    units: &Units<'_>,
     clip_norm: f64,
 ) -> Result<Vec<Vec<f64>>, TrainError> {
-    let all: Vec<usize> = (0..data.rows()).collect();
+    let all: Vec<usize> = (0..units.len()).collect();
     let mut descents = Vec::with_capacity(all.len());
-    each_micro_batch(plan, model, data, &all, |layers, rows, device| {
+    if let Units::Persons(data, persons) = units {
+        let with_rows: Vec<usize> = all.into_iter().filter(|person| units.contributes(*person)).collect();
+        each_person(plan, model, data, persons, &with_rows, &Stop::default(), |descent| {
+            let mut clipped = vec![0.0; descent.len()];
+            add_clipped(&mut clipped, descent, clip_norm);
+            descents.push(clipped);
+        })?;
+        return Ok(descents);
+    }
+    each_micro_batch(plan, model, units.data(), &all, |layers, rows, device| {
         for row in 0..rows {
             let mut descent = vec![0.0; model.values().len()];
             subtract_clipped(&mut descent, layers, row..row + 1, clip_norm, device)?;
@@ -141,12 +270,7 @@ fn subtract_clipped(
     clip_norm: f64,
     device: &Device,
 ) -> Result<i64, TrainError> {
-    // A norm of fewer numbers than are subtracted would let a term exceed the clip.
-    let lanes: usize = layers.iter().map(LayerGradients::lanes).sum();
-    if lanes != sum.len() {
-        return Err(TrainError::Tensor(format!("the layers have {lanes} lanes, the model {}", sum.len())));
-    }
-    layers.iter().try_for_each(|layer| layer.check(rows.end))?;
+    check_lanes(layers, sum.len(), rows.end)?;
     let bound = clip_norm * (1.0 - MARGIN);
     let mut within_less_beyond = 0;
     let mut factors = vec![0.0; rows.len()];
@@ -158,13 +282,35 @@ fn subtract_clipped(
             within_less_beyond += if beyond { -1 } else { 1 };
         }
     }
+    subtract(sum, layers, rows.start, &factors, device)?;
+    Ok(within_less_beyond)
+}
+
+/// Whether layers have as many lanes as the model, and so many rows. A norm of fewer numbers than are subtracted would let a term
+/// exceed the clip.
+fn check_lanes(layers: &[LayerGradients], of_model: usize, rows: usize) -> Result<(), TrainError> {
+    let lanes: usize = layers.iter().map(LayerGradients::lanes).sum();
+    if lanes != of_model {
+        return Err(TrainError::Tensor(format!("the layers have {lanes} lanes, the model {of_model}")));
+    }
+    layers.iter().try_for_each(|layer| layer.check(rows))
+}
+
+/// Subtracts the gradients of the rows from `start` on, times these factors.
+fn subtract(
+    sum: &mut [f64],
+    layers: &[LayerGradients],
+    start: usize,
+    factors: &[f64],
+    device: &Device,
+) -> Result<(), TrainError> {
     let mut rest = sum;
     for layer in layers {
         let (own, behind) = rest.split_at_mut(layer.lanes());
-        layer.subtract(own, rows.start, &factors, device)?;
+        layer.subtract(own, start, factors, device)?;
         rest = behind;
     }
-    Ok(within_less_beyond)
+    Ok(())
 }
 
 /// A sum in twice the precision of f64: each lane is `high + low`, of which `low` is below half a unit in the last place.
@@ -275,6 +421,22 @@ mod tests {
         assert_eq!(counted(&formed([3.0, 4.0, 0.0]), 6.0).1, 1);
         assert_eq!(counted(&formed([3.0, 4.0, 0.0]), 4.0).1, -1);
         assert_eq!(counted(&formed([f32::NAN, 4.0, 0.0]), 4.0).1, 0);
+    }
+
+    #[test]
+    fn a_persons_sum_is_added_within_the_clip_norm_or_not_at_all() {
+        let added = |descent: [f64; 2]| {
+            let mut sum = [1.0, 1.0];
+            let count = add_clipped(&mut sum, &descent, 5.0);
+            (sum, count)
+        };
+        assert_eq!(added([3.0, -1.0]), ([4.0, 0.0], 1));
+        let ([x, y], count) = added([300.0, 400.0]);
+        let norm = (x - 1.0).hypot(y - 1.0);
+        assert!(norm <= 5.0 && norm > 4.99 && count == -1, "{norm}, {count}");
+        for bad in [f64::NAN, f64::INFINITY, f64::MAX] {
+            assert_eq!(added([bad, bad]), ([1.0, 1.0], 0));
+        }
     }
 
     #[test]

@@ -148,10 +148,10 @@ pub fn losses(plan: &Plan, model: &Params, data: &Dataset) -> Result<Vec<f64>, T
     Ok(losses)
 }
 
-/// The descent direction (negated gradient) of every row by itself, clipped to `clip_norm`, in the order of the layout.
+/// The descent direction (negated gradient) of every row by itself, or of every person where the plan's promise is about those, clipped to `clip_norm`, in the order of the layout.
 ///
 /// # Shapes
-/// `[rows][parameters]`
+/// `[rows][parameters]`, or `[persons][parameters]`
 ///
 /// # Errors
 /// [`TrainError`]
@@ -165,7 +165,7 @@ pub fn descents(
     clip_norm: f64,
 ) -> Result<Vec<Vec<f64>>, TrainError> {
     check(plan, model, data)?;
-    clipped::each(plan, model, data, clip_norm)
+    clipped::each(plan, model, &clipped::Units::of(plan, data)?, clip_norm)
 }
 
 /// The sum of [`descents`], without forming each.
@@ -182,8 +182,9 @@ pub fn descent_sum(
     clip_norm: f64,
 ) -> Result<Vec<f64>, TrainError> {
     check(plan, model, data)?;
-    let all: Vec<usize> = (0..data.rows()).collect();
-    clipped::of(plan, model, data, &all, clip_norm, &Stop::default()).map(|(sum, _)| sum)
+    let units = clipped::Units::of(plan, data)?;
+    let all: Vec<usize> = (0..units.len()).filter(|unit| units.contributes(*unit)).collect();
+    clipped::of(plan, model, &units, &all, clip_norm, &Stop::default()).map(|(sum, _)| sum)
 }
 
 /// Cross-entropy of one row, and whether its label's logit is the largest; `None` for a label without a logit.

@@ -9,6 +9,7 @@ use crate::batch::Batch;
 use crate::network::{Network, cross_entropy, training_device};
 
 mod digits;
+mod persons;
 mod weights;
 
 pub(crate) fn plan(hidden: Vec<usize>, activation: Activation, features: usize, classes: usize) -> Plan {

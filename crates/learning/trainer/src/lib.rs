@@ -101,6 +101,12 @@ pub enum TrainError {
     /// The update cannot be used; usually the client learning rate is too large.
     #[error("the update cannot be used, lower training.learning_rate: {0}")]
     Update(#[from] dp::UpdateError),
+    /// The plan's promise is about persons, and the table does not say whose a row is.
+    #[error(
+        "the plan promises something about persons, and nothing says whose a row of the table is: register the column that does with \
+         type = \"person\""
+    )]
+    NoPersons,
     /// A mode that clips got nothing to clip to.
     #[error("the plan's mode clips, and no clip norm was given")]
     NoClipNorm,
