@@ -15,7 +15,7 @@ use crate::document::Registration;
 pub enum RegisteredCell<'a> {
     Missing,
     Number(f64),
-    /// A category's word, or a day like `2020-01-31`.
+    /// A category's word, a day like `2020-01-31`, or what a person goes by.
     Text(Cow<'a, str>),
 }
 
@@ -101,6 +101,7 @@ impl CellReader<'_> {
                 }
             }
             Meaning::Date(form) => form.iso(text).map(RegisteredCell::from).ok_or(Misread::NoDate),
+            Meaning::Person => Ok(RegisteredCell::Text(self.person(text))),
             Meaning::Ignore => Err(Misread::NoValue),
         }
     }
@@ -134,6 +135,15 @@ impl CellReader<'_> {
     ) -> Result<RegisteredCell<'c>, Misread> {
         let word = self.listed(values, text).ok_or(Misread::NoValue)?;
         Ok(RegisteredCell::Text(Cow::Borrowed(word)))
+    }
+
+    /// What a person goes by: a whole number in any spelling is one, since a program that has met an empty cell in a column writes 17 as
+    /// 17.0 there. Two who are taken for one are hidden together; one who is taken for two is not hidden.
+    fn person<'c>(&self, text: &'c str) -> Cow<'c, str> {
+        const EXACT_MAX: f64 = (1u64 << 53) as f64;
+        let whole =
+            number(text, self.marks).filter(|number| number.fract() == 0.0 && number.abs() < EXACT_MAX);
+        whole.map_or(Cow::Borrowed(text), |number| Cow::Owned((number + 0.0).to_string()))
     }
 
     /// What is listed for a cell: for a number also under its shortest spelling, so that 1.0 is 1.
@@ -372,6 +382,27 @@ mod tests {
             ],
         );
         check(&registration("", "{ type = \"flag\" }"), &[("0.0", Ok(Some(0.0))), ("1", Ok(Some(1.0)))]);
+    }
+
+    #[test]
+    fn a_person_goes_by_a_text_or_a_whole_number_in_any_spelling() {
+        let person = registration("missing = [\"\", \"0\"]", "{ type = \"person\" }");
+        for (cells, name) in [
+            (&["17", "17.0", "017", "+17", "1.7e1"][..], "17"),
+            (&["17.5"], "17.5"),
+            (&["P-17"], "P-17"),
+            (&["p-17"], "p-17"),
+            (&["9007199254740993"], "9007199254740993"),
+            (&["nan"], "nan"),
+        ] {
+            for cell in cells {
+                assert_eq!(text(&person, cell).as_deref(), Ok(name), "{cell}");
+            }
+        }
+        let (_, reader) = person.reader("x").unwrap();
+        for nobody in ["", "0", "0.0"] {
+            assert_eq!(reader.read(nobody), Ok(RegisteredCell::Missing), "{nobody:?}");
+        }
     }
 
     #[test]

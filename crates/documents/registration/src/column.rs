@@ -32,6 +32,7 @@ impl RegisteredColumn {
             }
             Column::Flag {} => Meaning::Flag { yes: [YES.to_owned()].into(), no: [NO.to_owned()].into() },
             Column::Date {} => Meaning::Date(DateForm::Iso),
+            Column::Person {} => Meaning::Person,
         };
         Self { from: None, meaning, missing: Vec::new() }
     }
@@ -46,6 +47,7 @@ impl RegisteredColumn {
             }
             Meaning::Flag { .. } => Some(Column::Flag {}),
             Meaning::Date(_) => Some(Column::Date {}),
+            Meaning::Person => Some(Column::Person {}),
             Meaning::Ignore => None,
         }
     }
@@ -65,6 +67,8 @@ pub enum Meaning {
         no: BTreeSet<String>,
     },
     Date(DateForm),
+    /// Whose the row is.
+    Person,
     /// Nothing that a plan may ask for.
     Ignore,
 }
@@ -119,7 +123,7 @@ impl DateForm {
 const YES: &str = "1";
 const NO: &str = "0";
 
-const TYPES: [&str; 6] = ["number", "label", "category", "flag", "date", "ignore"];
+const TYPES: [&str; 7] = ["number", "label", "category", "flag", "date", "person", "ignore"];
 
 /// [`RegisteredColumn`] by its keys.
 #[derive(Deserialize)]
@@ -159,6 +163,7 @@ impl Written {
             "category" => self.category(problems).map(Meaning::Category),
             "flag" => Some(self.flag(problems)),
             "date" => self.date(problems).map(Meaning::Date),
+            "person" => Some(Meaning::Person),
             "ignore" => Some(Meaning::Ignore),
             other => {
                 problems.push(format!("the type {other:?} is none of {}", TYPES.join(", ")));
@@ -313,7 +318,7 @@ impl Meaning {
             Self::Category(values) => values.keys().map(String::as_str).collect(),
             Self::Label(Label { values: Some(values), .. }) => values.keys().map(String::as_str).collect(),
             Self::Flag { yes, no } => yes.union(no).map(String::as_str).collect(),
-            Self::Number(_) | Self::Label(_) | Self::Date(_) | Self::Ignore => BTreeSet::new(),
+            Self::Number(_) | Self::Label(_) | Self::Date(_) | Self::Person | Self::Ignore => BTreeSet::new(),
         }
     }
 }

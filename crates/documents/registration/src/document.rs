@@ -71,7 +71,9 @@ impl Registration {
     pub fn schema(&self) -> Result<Schema, Problem> {
         let column = |(word, column): (&String, &RegisteredColumn)| Some((word.clone(), column.schema()?));
         let columns: BTreeMap<String, Column> = self.columns.iter().filter_map(column).collect();
-        if columns.values().all(|column| matches!(column, Column::Number {} | Column::Date {})) {
+        let no_label =
+            |column: &Column| matches!(column, Column::Number {} | Column::Date {} | Column::Person {});
+        if columns.values().all(no_label) {
             return Err(Problem::new("columns", NO_LABEL));
         }
         Ok(Schema(columns))
@@ -81,6 +83,12 @@ impl Registration {
     pub fn words(&self) -> impl Iterator<Item = &str> {
         let used = self.columns.iter().filter(|(_, column)| column.meaning != Meaning::Ignore);
         used.map(|(word, _)| word.as_str())
+    }
+
+    /// The federation's word of the column that says whose a row is, where one does.
+    pub fn person(&self) -> Option<&str> {
+        let found = self.columns.iter().find(|(_, column)| column.meaning == Meaning::Person);
+        found.map(|(word, _)| word.as_str())
     }
 
     /// The columns, under the federation's words.
@@ -140,6 +148,13 @@ impl Reading<'_> {
             return None;
         };
         let columns = self.columns(columns, &dialect)?;
+        let persons = columns.iter().filter(|(_, column)| column.meaning == Meaning::Person);
+        if let [first, second, ..] = persons.map(|(word, _)| word.as_str()).collect::<Vec<_>>()[..] {
+            let what = format!(
+                "{first:?} and {second:?} are both of the type person, and a row is one person's; take one out"
+            );
+            self.say("columns", None, what);
+        }
         Some(Registration { dialect, columns })
     }
 

@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Category,
     Flag,
     Date,
+    /// Whose the row is.
+    Person,
     /// Texts of which nearly all differ.
     Text,
     /// No cell is known.
@@ -31,6 +33,7 @@ impl Kind {
             Self::Category => "category",
             Self::Flag => "flag",
             Self::Date => "date",
+            Self::Person => "person",
             Self::Text => "text",
             Self::Empty => "empty",
             Self::Ignored => "ignored",
@@ -57,6 +60,7 @@ impl Kind {
             Meaning::Category(_) => Self::Category,
             Meaning::Flag { .. } => Self::Flag,
             Meaning::Date(_) => Self::Date,
+            Meaning::Person => Self::Person,
             Meaning::Ignore => Self::Ignored,
         }
     }
