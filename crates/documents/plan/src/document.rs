@@ -10,7 +10,7 @@ use params::{Architecture, Digest, Params};
 use serde::{Deserialize, Serialize};
 
 use crate::clipping::Clipping;
-use crate::privacy::{AdaptiveClipping, Privacy, PrivacyMode, Promise, Scheme, Weights};
+use crate::privacy::{AdaptiveClipping, Privacy, PrivacyMode, Promise, Sampled, Scheme, Weights};
 use crate::problems::Problems;
 use crate::refusal::Refusal;
 use crate::validate;
@@ -377,6 +377,11 @@ impl Plan {
     /// What one unit of the promise is; `None` in the mode without one.
     pub fn unit(&self) -> Option<Unit> {
         self.privacy.unit()
+    }
+
+    /// What is drawn into a batch by itself; `None` in the modes that draw none.
+    pub fn sampled(&self) -> Option<Sampled> {
+        self.privacy.promise().and_then(Promise::sampling).map(|sampling| sampling.unit)
     }
 
     /// Whether its mode promises something about records or silos.

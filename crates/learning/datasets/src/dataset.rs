@@ -11,7 +11,7 @@ use registration::{Dialect, Registration};
 
 use crate::error::DatasetError;
 use crate::misfits::Misfits;
-use crate::persons::Persons;
+use crate::persons::{Naming, Persons};
 use crate::remarks::Remarks;
 use crate::table::{NO_LABEL, Table};
 
@@ -113,8 +113,11 @@ impl Dataset {
     /// is nobody's.
     #[must_use]
     pub fn of_persons(self, names: &[Option<&str>]) -> Option<Self> {
-        let persons = (names.len() == self.rows()).then(|| Persons::of(names.iter().copied()))?;
-        Some(Self { persons: Some(persons), ..self })
+        let mut naming = Naming::default();
+        for name in names {
+            naming.push(*name);
+        }
+        (names.len() == self.rows()).then(|| Self { persons: Some(naming.finish()), ..self })
     }
 
     /// Whose rows are whose; `None` where nothing says so.

@@ -14,6 +14,8 @@ use crate::error::{DatasetError, shortened};
 pub(crate) struct Header<'a> {
     positions: Vec<usize>,
     readers: Vec<CellReader<'a>>,
+    /// The place of the column that says whose a row is.
+    person: Option<usize>,
 }
 
 impl<'a> Header<'a> {
@@ -25,7 +27,10 @@ impl<'a> Header<'a> {
         registration: Option<&'a Registration>,
         file: &str,
     ) -> Result<Self, DatasetError> {
-        Self::of(records, words(data), registration, file)
+        let person = registration.and_then(Registration::person);
+        let wanted: Vec<Cow<'_, str>> = words(data).chain(person.map(Cow::Borrowed)).collect();
+        let place = person.map(|_| wanted.len() - 1);
+        Ok(Self { person: place, ..Self::of(records, wanted.into_iter(), registration, file)? })
     }
 
     /// The same of the features alone: the label may be there like any other column.
@@ -51,7 +56,7 @@ impl<'a> Header<'a> {
             None => {
                 let wanted: Vec<&str> = words.collect();
                 let positions = positions(records, &wanted, false, file)?;
-                Ok(Self { positions, readers: Vec::new() })
+                Ok(Self { positions, readers: Vec::new(), person: None })
             }
         }
     }
@@ -69,12 +74,18 @@ impl<'a> Header<'a> {
         };
         let readers = words.map(reader).collect::<Result<Vec<_>, _>>()?;
         let (wanted, readers): (Vec<&str>, Vec<CellReader<'a>>) = readers.into_iter().unzip();
-        Ok(Self { positions: positions(records, &wanted, true, file)?, readers })
+        Ok(Self { positions: positions(records, &wanted, true, file)?, readers, person: None })
     }
 
     /// Where the columns stand that were asked for.
     pub(crate) fn positions(&self) -> &[usize] {
         &self.positions
+    }
+
+    /// Whose the record is; of nobody where that is missing, or no column says so.
+    pub(crate) fn person<'c>(&self, cells: &Cells<'c>) -> Option<Cow<'c, str>> {
+        let said = self.cell(self.person?, cells).ok()?;
+        (!said.is_empty()).then_some(said)
     }
 
     /// What the record says in the column that was asked for in this place, counted from 0: as the file has it, or in the federation's

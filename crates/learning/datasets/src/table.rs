@@ -15,6 +15,7 @@ use crate::error::{DatasetError, shortened};
 use crate::files::{dialect_of, files_with_remarks, name, records};
 use crate::header::Header;
 use crate::misfits::Misfits;
+use crate::persons::Naming;
 use crate::remarks::Remarks;
 use crate::row::{Row, cell, is_tagged};
 
@@ -26,6 +27,9 @@ pub(crate) const NO_LABEL: u16 = u16::MAX;
 
 /// What stands for such a row in the digest of the content, where another has its label.
 const NO_ROW: u64 = u64::MAX;
+
+/// What stands for the person of a row that is nobody's, where another has a number.
+const NOBODY: u64 = u64::MAX;
 
 /// A table while its files are read.
 pub(crate) struct Table<'a> {
@@ -42,6 +46,8 @@ pub(crate) struct Table<'a> {
     misfits: Misfits,
     first_misfit: Option<DatasetError>,
     row: Row,
+    /// Whose rows are whose, where a registered column says so.
+    persons: Option<Naming>,
     /// What is wrong with the row that is being read.
     faults: Vec<DatasetError>,
 }
@@ -103,6 +109,7 @@ impl<'a> Table<'a> {
             misfits: Misfits::default(),
             first_misfit: None,
             row: Row::new(data),
+            persons: None,
             faults: Vec::new(),
         }
     }
@@ -113,7 +120,11 @@ impl<'a> Table<'a> {
     }
 
     /// A table of files of which this is registered.
-    pub(crate) fn registered(self, registration: Option<&'a Registration>) -> Self {
+    pub(crate) fn registered(mut self, registration: Option<&'a Registration>) -> Self {
+        self.persons = registration.and_then(Registration::person).map(|_| Naming::default());
+        if self.persons.is_some() {
+            hash_text(&mut self.hasher, "persons");
+        }
         Self { registration, ..self }
     }
 
@@ -188,6 +199,7 @@ impl<'a> Table<'a> {
     /// Keeps a row that fits; all of it is read before any of it is kept.
     fn judge(&mut self, header: &Header<'_>, cells: Result<Cells<'_>, RecordFault>, place: Place<'_>) {
         self.faults.clear();
+        let owner = cells.as_ref().ok().and_then(|cells| header.person(cells));
         match cells {
             Ok(cells) => self.read(header, &cells, place),
             Err(fault) => self.faults.push(place.broken(fault)),
@@ -195,6 +207,16 @@ impl<'a> Table<'a> {
         match self.faults.is_empty() {
             true => self.keep(),
             false => self.unfit(),
+        }
+        self.name(owner.as_deref());
+    }
+
+    /// Names the person of the row that was kept, with or without what it says.
+    fn name(&mut self, owner: Option<&str>) {
+        let is_kept = self.lenient || self.faults.is_empty();
+        if let Some(persons) = self.persons.as_mut().filter(|_| is_kept) {
+            let person = persons.push(owner).map_or(NOBODY, |person| person as u64);
+            self.hasher.update(person.to_le_bytes());
         }
     }
 
@@ -298,6 +320,7 @@ impl<'a> Table<'a> {
     pub(crate) fn named(mut self) -> Dataset {
         self.dataset.version = Digest::from_bytes(self.hasher.finalize().into());
         let fitting = self.dataset.labels.iter().filter(|label| **label != NO_LABEL).count();
+        self.dataset.persons = self.persons.take().map(Naming::finish);
         self.dataset.remarks.clipped(self.data, &self.dataset.clipped, fitting as u64);
         self.dataset
     }

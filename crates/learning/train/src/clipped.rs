@@ -24,7 +24,7 @@ use chacha20::ChaCha20Rng;
 use datasets::{Dataset, Persons, ROWS_MAX};
 use dp::ClippedSum;
 use params::Params;
-use plan::{Plan, Promise, Sampled};
+use plan::{Plan, Sampled};
 use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
@@ -74,7 +74,7 @@ impl<'a> Units<'a> {
     /// # Errors
     /// [`TrainError::NoPersons`]: a row is never taken for a person.
     pub(crate) fn of(plan: &Plan, data: &'a Dataset) -> Result<Self, TrainError> {
-        match plan.privacy.promise().and_then(Promise::sampling).map(|sampling| sampling.unit) {
+        match plan.sampled() {
             Some(Sampled::Person) => {
                 let persons = data.persons().ok_or(TrainError::NoPersons)?;
                 Ok(Self::Persons(data, persons))

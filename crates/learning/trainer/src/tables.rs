@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use datasets::{Dataset, DatasetError, Survey};
 use params::Digest;
-use plan::{Plan, Schema};
+use plan::{Plan, Sampled, Schema};
 use registration::Registration;
 
 /// So many standard deviations above its mean a batch is as good as never.
@@ -90,8 +90,12 @@ impl Tables {
         } else {
             (Dataset::load(&self.path, registration, &plan.data)?, None)
         };
+        let (data, misfits) = by_person(plan, data, misfits);
         let remarks = remarks(plan, &data);
-        let empty = !(0..data.rows()).any(|row| data.fits(row));
+        let empty = match (plan.sampled(), data.persons()) {
+            (Some(Sampled::Person), Some(persons)) => !persons.rows_of_each().any(|row| data.fits(row)),
+            _ => !(0..data.rows()).any(|row| data.fits(row)),
+        };
         let table = Table { data: Arc::new(data), misfits, remarks, empty, changed: false };
         self.held = Some(Held { plan: digest, table: table.clone(), files, change_reported: false });
         Ok(table)
@@ -101,20 +105,65 @@ impl Tables {
 /// What may not be what was meant, of the table and of the plan's room for it.
 pub(crate) fn remarks(plan: &Plan, data: &Dataset) -> Option<String> {
     let of_table = Some(data.remarks()).filter(|remarks| !remarks.is_empty()).map(ToString::to_string);
-    let said: Vec<String> = of_table.into_iter().chain(beyond_room(plan, data)).collect();
+    let of_plan = beyond_room(plan, data).into_iter().chain(of_one_row(plan, data));
+    let said: Vec<String> = of_table.into_iter().chain(of_plan).collect();
     (!said.is_empty()).then(|| said.join("; "))
+}
+
+/// The table as a plan whose promise is about persons has it: rows of nobody contribute nothing, and are said. Where nothing says whose a
+/// row is, all are nobody's; a row is never taken for a person.
+fn by_person(plan: &Plan, data: Dataset, misfits: Option<String>) -> (Dataset, Option<String>) {
+    if plan.sampled() != Some(Sampled::Person) {
+        return (data, misfits);
+    }
+    let (data, nobodys) = match data.persons().map(|persons| data.rows() - persons.rows_of_all()) {
+        Some(nobodys) => {
+            let said = (nobodys > 0).then(|| {
+                format!(
+                    "{nobodys} rows: nothing says whose they are, and the plan's promise is about persons"
+                )
+            });
+            (data, said)
+        }
+        None => {
+            let nobodys = "no row says whose it is, and the plan's promise is about persons: register the column that does with \
+                           type = \"person\"";
+            let empty = Dataset::empty(&plan.data);
+            (empty.of_persons(&[]).unwrap_or_else(|| Dataset::empty(&plan.data)), Some(nobodys.to_owned()))
+        }
+    };
+    let said: Vec<String> = misfits.into_iter().chain(nobodys).collect();
+    (data, (!said.is_empty()).then(|| said.join("; ")))
+}
+
+/// Whether persons have several rows, and the promise is about one.
+fn of_one_row(plan: &Plan, data: &Dataset) -> Option<String> {
+    let persons = data.persons().filter(|persons| persons.rows_max() > 1)?;
+    if plan.sampled() != Some(Sampled::Record) {
+        return None;
+    }
+    Some(format!(
+        "the plan's promise is about one row, and {} rows are of {} persons, one of whom has {}: a person with several is hidden less; ask \
+         its author for unit = \"person\", or set require_person_unit in this silo's policy",
+        persons.rows_of_all(),
+        persons.len(),
+        persons.rows_max()
+    ))
 }
 
 /// Whether batches may have more rows than the integers of their sums have room for.
 fn beyond_room(plan: &Plan, data: &Dataset) -> Option<String> {
     let sampling = plan.privacy.promise()?.sampling()?;
-    let rows = data.rows() as f64;
-    let mean = rows * sampling.rate;
+    let (units, word) = match sampling.unit {
+        Sampled::Record => (data.rows(), "rows"),
+        Sampled::Person => (data.persons()?.len(), "persons"),
+    };
+    let mean = units as f64 * sampling.rate;
     // A batch is larger once in a thousand million.
     let likely = mean + LIKELY_DEVIATIONS * (mean * (1.0 - sampling.rate)).sqrt();
     (likely > sampling.rows_max as f64).then(|| {
         format!(
-            "of {rows} rows about {mean:.0} are in a batch, and up to {likely:.0} by chance, where the plan has room for {}: sums of \
+            "of {units} {word} about {mean:.0} are in a batch, and up to {likely:.0} by chance, where the plan has room for {}: sums of \
              more wrap, and the model is wrong; ask its author for a larger batch_rows_max or a smaller sampling_rate",
             sampling.rows_max
         )
@@ -193,6 +242,56 @@ mod tests {
             ),
             "{beyond}"
         );
+    }
+
+    #[test]
+    fn where_persons_are_the_unit_rows_of_nobody_contribute_nothing_and_are_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("silo.csv");
+        let rows = "label,a,b,c,patient\n0,0.1,0.2,0.3,17\n1,0.1,0.2,0.3,17.0\n1,0.3,0.2,0.3,\n0,0.3,0.2,0.3,18\n9,0,0,0,19\n";
+        std::fs::write(&path, rows).unwrap();
+        let mut plan = sim::private_plan(3, 2, 5.0);
+        let unit = |plan: &mut Plan, unit| {
+            plan.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = unit;
+        };
+        let registered = |person: &str| {
+            let number = |word: &str| format!("{word} = {{ type = \"number\" }}\n");
+            let text = format!(
+                "format = 1\n[columns]\nlabel = {{ type = \"label\", classes = 3 }}\n{}{person}",
+                ["a", "b", "c"].map(number).concat()
+            );
+            Some(Registration::from_toml(&text).unwrap())
+        };
+        let named = || registered("whose = { from = \"patient\", type = \"person\" }\n");
+        let read = |plan: &Plan, registration| Tables::new(&path, registration).read(plan).unwrap();
+
+        let by_row = read(&plan, named());
+        let remarks = by_row.remarks.unwrap();
+        assert!(remarks.contains("4 rows are of 3 persons, one of whom has 2"), "{remarks}");
+        assert_eq!(read(&plan, registered("")).remarks, None, "nothing is known of persons");
+        unit(&mut plan, Sampled::Person);
+        let by_person = read(&plan, named());
+        let persons = by_person.data.persons().unwrap();
+        let rows = |person| persons.rows(person).collect::<Vec<_>>();
+        assert_eq!([rows(0), rows(1), rows(2)], [vec![0, 1], vec![3], vec![4]]);
+        let misfits = by_person.misfits.unwrap();
+        assert!(
+            misfits.ends_with("1 rows: nothing says whose they are, and the plan's promise is about persons"),
+            "{misfits}"
+        );
+        assert!(!by_person.empty && by_person.remarks.is_none());
+        assert_ne!(by_person.data.version(), read(&plan, registered("")).data.version());
+
+        // Without a column that says whose they are, nothing is anybody's, and a row is never taken for a person.
+        for registration in [registered(""), None] {
+            let nobodys = read(&plan, registration);
+            assert!(nobodys.empty && nobodys.data.persons().unwrap().is_empty());
+            assert!(
+                nobodys.misfits.unwrap().contains("register the column that does with type = \"person\"")
+            );
+        }
+        std::fs::write(&path, "label,a,b,c,patient\n0,0.1,0.2,0.3,\n9,0,0,0,19\n").unwrap();
+        assert!(read(&plan, named()).empty, "the row that fits is nobody's, and the other is somebody's");
     }
 
     #[test]
