@@ -30,7 +30,7 @@ pub struct EvaluatedVersion {
 pub enum FollowError {
     /// The rows that are kept apart are no table of the plan's.
     #[error("{}", with_causes(.0))]
-    HeldOut(#[source] DatasetError),
+    HeldOut(#[source] Box<DatasetError>),
     /// A record or a model is not served, or is not what was signed.
     #[error(transparent)]
     Models(#[from] ModelsError),
@@ -83,8 +83,8 @@ struct Follower {
 impl Follower {
     fn new(channel: Channel, key: VerifyingKey, plan: Plan) -> Result<Self, FollowError> {
         let table = digits::table(digits::held_out_rows());
-        let held_out =
-            Dataset::from_csv("held-out rows", table.as_bytes(), &plan.data).map_err(FollowError::HeldOut)?;
+        let held_out = Dataset::from_csv("held-out rows", table.as_bytes(), &plan.data)
+            .map_err(|why| FollowError::HeldOut(why.into()))?;
         Ok(Self {
             models: Models::new(channel, Some(key)),
             plan: Arc::new(plan),
