@@ -15,6 +15,11 @@ const PIXELS: usize = 28 * 28;
 const ROWS: usize = 3_000;
 const ALTERNATIONS: usize = 20;
 
+/// A trainer that is ready: one without a registration refuses none.
+fn started(spawner: &Spawner) -> Asked {
+    Asked::start(spawner).unwrap()
+}
+
 #[expect(clippy::print_stdout, reason = "a benchmark reports")]
 fn main() {
     let plans = plans();
@@ -22,11 +27,11 @@ fn main() {
     let data = folder.path().join("silo.csv");
     std::fs::write(&data, asked::table(&plans[0], ROWS)).unwrap();
     asked::allow(&data, &plans[0]);
-    if Asked::start(&spawner(&data, Demand::BestEffort)).level.landlock == 0 {
+    if started(&spawner(&data, Demand::BestEffort, None)).level.landlock == 0 {
         println!("no Landlock on this machine: what a seal costs was not measured");
         return;
     }
-    let spawners = [Demand::Required, Demand::Off].map(|demand| spawner(&data, demand));
+    let spawners = [Demand::Required, Demand::Off].map(|demand| spawner(&data, demand, None));
 
     let starts = paired(|which| start_seconds(&spawners[which]));
     let [sealed, unsealed] =
@@ -35,7 +40,7 @@ fn main() {
 
     for plan in &plans {
         asked::allow(&data, plan);
-        let mut trainers = spawners.each_ref().map(Asked::start);
+        let mut trainers = spawners.each_ref().map(started);
         println!("sealed: {}", trainers[0].level);
         for trainer in &mut trainers {
             trainer.read(plan);
@@ -77,7 +82,7 @@ fn paired(mut seconds: impl FnMut(usize) -> f64) -> Vec<[f64; 2]> {
 
 fn start_seconds(spawner: &Spawner) -> f64 {
     let start = Instant::now();
-    let asked = Asked::start(spawner);
+    let asked = started(spawner);
     let seconds = start.elapsed().as_secs_f64();
     spawner.end(asked.id).unwrap();
     seconds
