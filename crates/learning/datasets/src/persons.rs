@@ -69,7 +69,7 @@ impl Persons {
     pub fn rows(&self, person: usize) -> impl Iterator<Item = usize> + '_ {
         let bounds = self.starts.get(person).zip(self.starts.get(person + 1));
         let rows = bounds.and_then(|(start, end)| self.rows.get(*start..*end));
-        rows.unwrap_or_default().iter().copied()
+        rows.into_iter().flatten().copied()
     }
 
     /// Every row that is somebody's.
