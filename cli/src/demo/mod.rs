@@ -161,20 +161,8 @@ impl Demo<'_> {
             "Folkmoot demonstration: handwritten digits, {} silos, {} rounds, mode {mode}",
             self.plan.cohort.maximum, self.plan.rounds
         ));
-        match self.args.privacy {
-            Mode::DistributedDpSgd | Mode::SiloDpSgd => {}
-            Mode::None => self.progress.say(
-                "WARNING: without noise the sums are exact. They carry NO differential privacy, and can be \
-                 differenced across rounds.",
-            ),
-            Mode::CentralDpFedavg => self.progress.say(
-                "WARNING: in this mode the coordinator sees exact sums and has to be trusted to add the noise; and it hides \
-                 a whole silo, which wants about a thousand of them.",
-            ),
-            Mode::DistributedDpFedavg => self.progress.say(
-                "WARNING: this mode hides a whole silo among the others. With so few silos it learns nothing at an \
-                 epsilon that means anything; it wants about a thousand.",
-            ),
+        if let Some(warning) = demo::mode_warning(mode) {
+            self.progress.say(warning);
         }
     }
 

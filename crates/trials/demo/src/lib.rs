@@ -41,4 +41,4 @@ pub use processes::Processes;
 pub use run::{Audience, run};
 pub use stopped::{StopSignals, StoppedError};
 pub use summary::{DemoEnd, Summary};
-pub use text::{summary_text, version_line};
+pub use text::{mode_warning, summary_text, version_line};

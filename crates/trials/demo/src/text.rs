@@ -7,6 +7,24 @@ use crate::follow::EvaluatedVersion;
 use crate::plan::HONEST_MIN;
 use crate::summary::Summary;
 
+/// What to know of a mode before it is shown; none where noise of the silos' own hides a record.
+pub fn mode_warning(mode: PrivacyMode) -> Option<&'static str> {
+    match mode {
+        PrivacyMode::DistributedDpSgd | PrivacyMode::SiloDpSgd => None,
+        PrivacyMode::Fedavg => Some(
+            "WARNING: without noise the sums are exact. They carry NO differential privacy, and can be differenced across rounds.",
+        ),
+        PrivacyMode::CentralDpFedavg => Some(
+            "WARNING: in this mode the coordinator sees exact sums and has to be trusted to add the noise; and it hides a whole silo, \
+             which wants about a thousand of them.",
+        ),
+        PrivacyMode::DistributedDpFedavg => Some(
+            "WARNING: this mode hides a whole silo among the others. With so few silos it learns nothing at an epsilon that means \
+             anything; it wants about a thousand.",
+        ),
+    }
+}
+
 /// What a run of this plan has shown, for people; `check` is the command that verifies the chain.
 pub fn summary_text(summary: &Summary, plan: &Plan, check: &str) -> String {
     let mode = plan.mode();
