@@ -105,7 +105,7 @@ pub(crate) fn run(data: &Data) -> Result<(), Failure> {
         }
         Data::Inspect { registration, json, page, .. } => {
             let registration = registration.clone().or_else(|| table.configured("registration"));
-            let registration = registration.as_deref().map(read).transpose()?;
+            let registration = registration.as_deref().map(registered).transpose()?;
             let known = Known { registration: registration.as_ref(), plan, label };
             let found = Inspection::of(&file, &known).map_err(|why| unusable(&file, &why))?;
             print!(
@@ -137,7 +137,8 @@ fn register(file: &Path, proposal: &Proposal, out: &Path, yes: bool) -> Result<(
     Ok(())
 }
 
-fn read(file: &Path) -> Result<Registration, Unusable> {
+/// What an operator has registered of files.
+pub(crate) fn registered(file: &Path) -> Result<Registration, Unusable> {
     Registration::from_toml(&read_text(file)?).map_err(|why| Unusable::new(file, why))
 }
 

@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// The table, CSV, or a folder of them.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
+    /// How the table is written and what its columns mean, as `folkmoot data register` writes it.
+    #[arg(long, value_name = "FILE")]
+    registration: Option<PathBuf>,
     /// What the card shall call the table.
     #[arg(long, value_name = "TEXT", default_value = "hold-out")]
     name: String,
@@ -49,7 +52,8 @@ pub(crate) fn read_parameters(model: &Path, plan: &Plan) -> Result<Params, Failu
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let plan = crate::plan::read_any(&args.plan)?;
     let params = read_parameters(&args.model, &plan)?;
-    let data = Dataset::load(&args.data, None, &plan.data).map_err(Failure::usage)?;
+    let registration = args.registration.as_deref().map(crate::data::registered).transpose()?;
+    let data = Dataset::load(&args.data, registration.as_ref(), &plan.data).map_err(Failure::usage)?;
     let losses = train::losses(&plan, &params, &data).map_err(Failure::usage)?;
     let metrics = train::evaluate(&plan, &params, &data).map_err(Failure::usage)?;
     let rows = data.rows() as f64;

@@ -1,21 +1,18 @@
 //! `folkmoot predict`: what a published model says of rows.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use datasets::Unlabelled;
+use datasets::{DatasetError, Unlabelled};
 use params::Params;
-use plan::{Classes, PLAN_FILE, Plan};
+use plan::{Classes, Data, PLAN_FILE, Plan};
 use published::{Against, check_version};
-use registration::Registration;
 use serde_json::json;
 use train::{Answer, Prediction, Predictor};
 
 use crate::Failure;
 use crate::evaluate::read_parameters;
-use crate::files::{Unusable, read_text};
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -37,7 +34,7 @@ pub(crate) struct Args {
     /// The plan of a model's file; or the signed plan of a folder that has none, as earlier releases published no plan.
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
-    /// How ROWS is written and what its columns are called, as a silo registers its files.
+    /// How ROWS is written and what its columns mean, as `folkmoot data register` writes it.
     #[arg(long, value_name = "FILE")]
     registration: Option<PathBuf>,
     /// JSON, an object a line.
@@ -47,20 +44,29 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (plan, params) = model(&args.model, args.plan.as_deref())?;
-    let registration = args.registration.as_deref().map(registered).transpose()?;
+    let registration = args.registration.as_deref().map(crate::data::registered).transpose()?;
     let predictor = Predictor::new(&plan, &params).map_err(Failure::usage)?;
-    let (name, reader): (String, Box<dyn Read>) = match args.rows.display().to_string() {
-        dash if dash == "-" => ("standard input".into(), Box::new(io::stdin())),
-        name => {
-            let file = File::open(&args.rows).map_err(|why| Failure::usage(format!("`{name}`: {why}")))?;
-            (name, Box::new(file))
-        }
-    };
-    let rows = Unlabelled::open(&name, reader, &plan.data, registration.as_ref());
+    let (data, registration) = (&plan.data, registration.as_ref());
+    match args.rows.as_os_str() == "-" {
+        true => ask(
+            &predictor,
+            data,
+            Unlabelled::from_reader("standard input", io::stdin(), data, registration),
+            args.json,
+        ),
+        false => ask(&predictor, data, Unlabelled::open(&args.rows, data, registration), args.json),
+    }
+}
+
+fn ask<R: Read>(
+    predictor: &Predictor,
+    data: &Data,
+    rows: Result<Unlabelled<'_, R>, DatasetError>,
+    as_json: bool,
+) -> Result<(), Failure> {
     let mut rows = rows.map_err(Failure::usage)?;
-    if !args.json {
-        let classes =
-            (0..plan.data.classes.count()).map(|class| format!("p({})", called(&plan.data.classes, class)));
+    if !as_json {
+        let classes = (0..data.classes.count()).map(|class| format!("p({})", called(&data.classes, class)));
         println!("line,class,{}", classes.map(|name| cell(&name)).collect::<Vec<_>>().join(","));
     }
     let (mut all, mut silent) = (0u64, 0u64);
@@ -72,7 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         for answer in &answers {
             all += 1;
             silent += u64::from(answer.said.is_err());
-            say(answer, &plan.data.classes, args.json);
+            say(answer, &data.classes, as_json);
         }
     }
     if rows.clipped_values() > 0 {
@@ -104,10 +110,6 @@ fn model(model: &Path, plan: Option<&Path>) -> Result<(Plan, Params), Failure> {
         ))
     })?;
     Ok((Plan::clone(&plan), version.params))
-}
-
-fn registered(file: &Path) -> Result<Registration, Unusable> {
-    Registration::from_toml(&read_text(file)?).map_err(|why| Unusable::new(file, why))
 }
 
 fn say(answer: &Answer, classes: &Classes, as_json: bool) {

@@ -118,12 +118,18 @@ fn a_prediction_names_the_plans_class_and_a_cell_of_any_kind_that_does_not_fit_i
     here.write(
         "registration.toml",
         "format = 1\n[dialect]\nseparator = ';'\ndecimal = ','\n[columns]\ngain = { type = 'number' }\n\
-         work = { from = 'Arbeit', type = 'category', values = { privat = 'Private' } }\n",
+         work = { from = 'Arbeit', type = 'category', values = { privat = 'Private' } }\n\
+         income = { from = 'Lohn', type = 'category', values = { hoch = 'more', tief = 'at most 50,000' } }\n",
     );
     let registered =
         "predict model.safetensors rows.csv --plan plan.toml --registration registration.toml --json";
     let row: Value = serde_json::from_str(&here.done(registered)).unwrap();
     assert_eq!(row["class"], "more");
+    here.write("held-out.csv", "Lohn;gain;Arbeit\nhoch;1,5;privat\ntief;1,5;privat\n");
+    let measured =
+        "evaluate model.safetensors --plan plan.toml --data held-out.csv --registration registration.toml";
+    let measured: Value = serde_json::from_str(&here.done(measured)).unwrap();
+    assert_eq!((&measured["rows"], &measured["correct"]), (&Value::from(2), &Value::from(1)));
 }
 
 #[test]

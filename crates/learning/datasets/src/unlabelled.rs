@@ -1,5 +1,6 @@
 //! Rows without labels, one at a time: for whoever has a model and asks what it says of them.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use readers::{RecordFault, Records};
 use registration::Registration;
 
 use crate::error::DatasetError;
-use crate::files::dialect_of;
+use crate::files::{dialect_of, name, records};
 use crate::header::Header;
 use crate::table::{Place, Table};
 
@@ -31,21 +32,46 @@ pub struct UnlabelledRow {
     pub features: Result<Vec<f32>, DatasetError>,
 }
 
-impl<'a, R: Read> Unlabelled<'a, R> {
-    /// Reads the header; `name` is what errors call the file, which is written as its registration says, where there is one.
+impl<'a> Unlabelled<'a, File> {
+    /// Opens a file, which is of the kind and written as its registration says, where there is one.
     ///
     /// # Errors
-    /// A file without a header, or without a column that the plan asks for; a column that the registration has not.
+    /// A file that cannot be opened or has no header, or no column that the plan asks for; a column that the registration has not.
     pub fn open(
-        name: &str,
-        file: R,
+        path: &Path,
         data: &'a Data,
         registration: Option<&'a Registration>,
     ) -> Result<Self, DatasetError> {
-        let records = Records::new(file, &dialect_of(registration));
+        Self::of(name(path), records(path, &dialect_of(registration))?, data, registration)
+    }
+}
+
+impl<'a, R: Read> Unlabelled<'a, R> {
+    /// The same of a text file that is open; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Unlabelled::open`]; and a registration of files that are no text.
+    pub fn from_reader(
+        name: &str,
+        reader: R,
+        data: &'a Data,
+        registration: Option<&'a Registration>,
+    ) -> Result<Self, DatasetError> {
+        let records = Records::new(reader, &dialect_of(registration));
         let records = records.map_err(|fault| DatasetError::of_file(name, Path::new(name), fault))?;
-        let header = Header::without_label(&records, data, registration, name)?;
-        Ok(Self { name: name.to_owned(), records, header, table: Table::new(data), clipped: 0 })
+        Self::of(name.to_owned(), records, data, registration)
+    }
+
+    fn of(
+        name: String,
+        mut records: Records<R>,
+        data: &'a Data,
+        registration: Option<&'a Registration>,
+    ) -> Result<Self, DatasetError> {
+        let header = Header::without_label(&records, data, registration, &name)?;
+        let selected = records.select(header.positions());
+        selected.map_err(|fault| DatasetError::of_file(&name, Path::new(&name), fault))?;
+        Ok(Self { name, records, header, table: Table::new(data), clipped: 0 })
     }
 
     /// The next row; none at the end of the file. Records in which nothing stands are passed over.
@@ -109,7 +135,7 @@ mod tests {
     fn assert_read_as_a_silos(data: &Data, labelled: &str, without: &str, clipped: u64) {
         let silo = Dataset::from_csv("silo.csv", labelled.as_bytes(), data).unwrap();
         for file in [labelled, without] {
-            let mut rows = Unlabelled::open("rows.csv", file.as_bytes(), data, None).unwrap();
+            let mut rows = Unlabelled::from_reader("rows.csv", file.as_bytes(), data, None).unwrap();
             for index in 0..silo.rows() {
                 let row = rows.next_row().unwrap().unwrap();
                 let expected = (index as u64 + 2, silo.row(index).unwrap());
@@ -142,7 +168,7 @@ mod tests {
     fn a_row_that_does_not_fit_is_named_and_changes_nothing_of_the_others() {
         let data = data();
         let file = "age,systolic,cholesterol\n50,120,200\nold,120,200\n50,120\n\n50,\"120,200\n50,120,200\n";
-        let mut rows = Unlabelled::open("rows.csv", file.as_bytes(), &data, None).unwrap();
+        let mut rows = Unlabelled::from_reader("rows.csv", file.as_bytes(), &data, None).unwrap();
         let read = std::iter::from_fn(|| rows.next_row().unwrap());
         let read: Vec<_> = read.map(|row| (row.line, row.features.map_err(|why| why.to_string()))).collect();
         let fits: Vec<(u64, bool)> = read.iter().map(|(line, features)| (*line, features.is_ok())).collect();
@@ -150,7 +176,7 @@ mod tests {
         assert_eq!(read[0].1, read[4].1);
         let why = read[1].1.as_ref().unwrap_err();
         assert!(why.contains("rows.csv, line 3, column age") && why.contains("old"), "{why}");
-        let missing = Unlabelled::open("rows.csv", "age\n1\n".as_bytes(), &data, None);
+        let missing = Unlabelled::from_reader("rows.csv", "age\n1\n".as_bytes(), &data, None);
         let missing = missing.err().unwrap().to_string();
         assert!(missing.contains("systolic") && !missing.contains("diagnosis"), "{missing}");
     }
@@ -169,7 +195,7 @@ mod tests {
             (row("1", "Male", "2010-01-01", "x"), "column p_1: \"x\" is not a number"),
         ] {
             let file = format!("gain,work,sex,since,p_0,p_1,p_2\n{row}");
-            let mut rows = Unlabelled::open("rows.csv", file.as_bytes(), &data, None).unwrap();
+            let mut rows = Unlabelled::from_reader("rows.csv", file.as_bytes(), &data, None).unwrap();
             let why = rows.next_row().unwrap().unwrap().features.unwrap_err().to_string();
             assert!(why.starts_with(&format!("rows.csv, line 2, {expected}")), "{why}");
         }
@@ -186,9 +212,29 @@ mod tests {
         .unwrap();
         let own = "Alter;RR;Chol\n50;120,5;4\n61;140;6,2\n";
         let rows = |file: &str, registration| -> Vec<Vec<f32>> {
-            let mut rows = Unlabelled::open("rows.csv", file.as_bytes(), &data, registration).unwrap();
+            let mut rows = Unlabelled::from_reader("rows.csv", file.as_bytes(), &data, registration).unwrap();
             std::iter::from_fn(|| rows.next_row().unwrap()).map(|row| row.features.unwrap()).collect()
         };
         assert_eq!(rows(own, Some(&registration)), rows(plain, None));
+    }
+
+    #[test]
+    fn rows_of_a_parquet_file_are_read_where_its_registration_says_that_it_is_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../readers/tests/data/snappy.parquet");
+        let data = Data { features: vec![Feature::range("age", 0.0, 100.0)], ..data() };
+        let registration = Registration::from_toml(
+            "format = 1\n[dialect]\nkind = 'parquet'\n[columns]\nage = { type = 'number' }\n",
+        )
+        .unwrap();
+        let mut rows = Unlabelled::open(&path, &data, Some(&registration)).unwrap();
+        let read = std::iter::from_fn(|| rows.next_row().unwrap());
+        let read: Vec<_> = read.map(|row| row.features.map_err(|why| why.to_string())).collect();
+        let scaled = |age: f64| Ok(vec![(age / 100.0 - 0.5) as f32]);
+        assert_eq!([&read[0], &read[2], &read[3]], [&scaled(71.0), &scaled(64.0), &scaled(33.0)]);
+        let why = read[1].as_ref().unwrap_err();
+        assert!(why.starts_with("snappy.parquet, line 2, column age: the cell is empty"), "{why}");
+        let file = std::fs::File::open(&path).unwrap();
+        let why = Unlabelled::from_reader("standard input", file, &data, Some(&registration)).err().unwrap();
+        assert!(why.to_string().starts_with("standard input: "), "{why}");
     }
 }
