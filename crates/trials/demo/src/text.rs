@@ -158,7 +158,9 @@ mod tests {
     #[test]
     fn the_text_says_what_a_newcomer_must_know() {
         let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
-        let text = summary_text(&summary(version(1, &[1, 2, 3, 4, 5])), &plan, "folkmoot verify /m");
+        let mut last = version(1, &[1, 2, 3, 4, 5]);
+        last.manifest.privacy.unit = "record".into();
+        let text = summary_text(&summary(last), &plan, "folkmoot verify /m");
         for part in [
             "softmax regression",
             "1438 rows",
