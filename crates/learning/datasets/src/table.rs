@@ -204,17 +204,19 @@ impl<'a> Table<'a> {
             Ok(cells) => self.read(header, &cells, place),
             Err(fault) => self.faults.push(place.broken(fault)),
         }
-        match self.faults.is_empty() {
+        let fits = self.faults.is_empty();
+        match fits {
             true => self.keep(),
             false => self.unfit(),
         }
-        self.name(owner.as_deref());
+        if fits || self.lenient {
+            self.name(owner.as_deref());
+        }
     }
 
-    /// Names the person of the row that was kept, with or without what it says.
+    /// Names the person of the row that has just got its place.
     fn name(&mut self, owner: Option<&str>) {
-        let is_kept = self.lenient || self.faults.is_empty();
-        if let Some(persons) = self.persons.as_mut().filter(|_| is_kept) {
+        if let Some(persons) = &mut self.persons {
             let person = persons.push(owner).map_or(NOBODY, |person| person as u64);
             self.hasher.update(person.to_le_bytes());
         }

@@ -149,7 +149,7 @@ fn of_rows(
     Ok((total.rounded(), within_less_beyond))
 }
 
-/// The descent direction of each of these persons before it is clipped: the sum of their rows'.
+/// The descent direction of each of these persons who has a row that fits, before it is clipped: the sum of those rows'.
 ///
 /// # Shapes
 /// What is visited: `[parameters]`, person by person in the order of `batch`.
@@ -164,7 +164,7 @@ fn each_person(
 ) -> Result<(), TrainError> {
     let of_person =
         |person: &usize| -> Vec<usize> { persons.rows(*person).filter(|row| data.fits(*row)).collect() };
-    let rows: Vec<Vec<usize>> = batch.iter().map(of_person).collect();
+    let rows: Vec<Vec<usize>> = batch.iter().map(of_person).filter(|rows| !rows.is_empty()).collect();
     let mut left: VecDeque<usize> = rows.iter().map(Vec::len).collect();
     let mut descent = Zeroizing::new(vec![0.0; model.values().len()]);
     each_micro_batch(plan, model, data, &rows.concat(), |layers, count, device| {
@@ -217,8 +217,7 @@ pub(crate) fn each(
     let all: Vec<usize> = (0..units.len()).collect();
     let mut descents = Vec::with_capacity(all.len());
     if let Units::Persons(data, persons) = units {
-        let with_rows: Vec<usize> = all.into_iter().filter(|person| units.contributes(*person)).collect();
-        each_person(plan, model, data, persons, &with_rows, &Stop::default(), |descent| {
+        each_person(plan, model, data, persons, &all, &Stop::default(), |descent| {
             let mut clipped = vec![0.0; descent.len()];
             add_clipped(&mut clipped, descent, clip_norm);
             descents.push(clipped);
