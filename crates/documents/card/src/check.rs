@@ -7,7 +7,7 @@ use plan::Plan;
 use serde_norway::Value;
 
 use crate::planned::PLANNED;
-use crate::{Card, CardError, Silo};
+use crate::{Card, CardError, Silo, first_statement};
 
 /// What neither records nor plan say: there the coordinator is believed, and the owner.
 const BELIEVED: [&str; 5] =
@@ -49,6 +49,7 @@ impl Card {
         }
         if self.is_of_first_format() {
             expected.usage = None;
+            expected.privacy.statement = first_statement(&manifest.privacy);
         }
         let (card, expected) = (serde_norway::to_value(self)?, serde_norway::to_value(expected)?);
         match first_difference("", &card, &expected, &skipped) {

@@ -460,20 +460,28 @@ const LIMITS: [&str; 4] = [
     "Differential privacy bounds what is learned of one unit, not what is learned of a population.",
 ];
 
-fn privacy(spent: &PrivacySpent) -> PrivacyFacts {
-    let statement = match (spent.epsilon, spent.delta) {
+/// What is promised, of what a promise hides in words.
+fn statement(spent: &PrivacySpent, hidden: &str) -> String {
+    match (spent.epsilon, spent.delta) {
         (Some(epsilon), Some(delta)) => format!(
-            "({}, {delta})-differential privacy of this run for {}; relation: {}; noise by {}; trusted: {}",
+            "({}, {delta})-differential privacy of this run for {hidden}; relation: {}; noise by {}; trusted: {}",
             rounded_up(epsilon, 4),
-            Unit::hidden_by_name(&spent.unit),
             spent.relation,
             spent.noise_by,
             spent.trust
         ),
         _ => "NO DIFFERENTIAL PRIVACY: exact sums were opened, and can be differenced across rounds".into(),
-    };
+    }
+}
+
+/// The same as cards of the first format say it.
+pub(crate) fn first_statement(spent: &PrivacySpent) -> String {
+    statement(spent, &format!("one {}", spent.unit))
+}
+
+fn privacy(spent: &PrivacySpent) -> PrivacyFacts {
     PrivacyFacts {
-        statement,
+        statement: statement(spent, Unit::hidden_by_name(&spent.unit)),
         mode: spent.mode.clone(),
         unit: spent.unit.clone(),
         relation: spent.relation.clone(),

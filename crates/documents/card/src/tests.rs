@@ -345,7 +345,9 @@ fn a_card_of_the_first_format_is_held_against_its_record_and_reads_as_it_did() {
     let mut manifest = manifest(&plan());
     manifest.run_name = "2026-01-02".into();
     let new = card(&manifest, "no", &[]);
-    let first = Card { format: FIRST_CARD_FORMAT.into(), usage: None, ..new.clone() };
+    let mut first = Card { format: FIRST_CARD_FORMAT.into(), usage: None, ..new.clone() };
+    first.privacy.statement = new.privacy.statement.replace("for one row;", "for one record;");
+    assert_ne!(first.privacy.statement, new.privacy.statement);
     let written = serde_norway::to_string(&first).unwrap();
     assert!(written.contains("name: 2026-01-02\n"), "as its release wrote it: {written}");
     let read = Card::from_yaml(&written).unwrap();
