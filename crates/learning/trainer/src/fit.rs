@@ -7,7 +7,7 @@ use datasets::{Dataset, DatasetError};
 use plan::{Plan, Problem, Problems, Refusal};
 use registration::Registration;
 
-use crate::tables::remarks;
+use crate::tables::{by_person, contributing, remarks};
 
 /// Why nothing of the files can be used for the plan.
 #[derive(Debug, thiserror::Error)]
@@ -41,16 +41,19 @@ pub enum FitError {
 pub fn fit(plan: &Plan, data: &Path, registration: Option<&Path>) -> Result<Vec<String>, FitError> {
     let registration = registration.map(read).transpose()?;
     if let Some(registration) = &registration {
-        registration.schema()?.check(&plan.data)?;
+        registration.schema()?.check_plan(plan)?;
     }
     let (table, misfits) = Dataset::load_leniently(data, registration.as_ref(), &plan.data)?;
-    let fitting = (0..table.rows()).filter(|row| table.fits(*row)).count();
-    if fitting == 0 {
-        return Err(FitError::NoRow(misfits.to_string()));
+    let rows = table.rows();
+    let misfits = (!misfits.is_empty()).then(|| misfits.to_string());
+    let (table, misfits) = by_person(plan, table, misfits);
+    let contributing = contributing(plan, &table);
+    if contributing == 0 {
+        return Err(FitError::NoRow(misfits.unwrap_or_else(|| "there is none".into())));
     }
-    let mut lines = vec![format!("{fitting} of {} rows contribute", table.rows())];
-    if !misfits.is_empty() {
-        lines.push(misfits.to_string());
+    let mut lines = vec![format!("{contributing} of {rows} rows contribute")];
+    if let Some(misfits) = misfits {
+        lines.push(misfits);
         if !plan.promises() {
             lines.push(
                 "in the plan's mode a silo with any of that sits out: correct it before the run".into(),
@@ -69,6 +72,8 @@ fn read(file: &Path) -> Result<Registration, FitError> {
 
 #[cfg(test)]
 mod tests {
+    use plan::Sampled;
+
     use super::*;
 
     const REGISTRATION: &str = "format = 1\n[dialect]\nseparator = \";\"\n[columns]\nlabel = { type = \"label\", classes = 2 }\n\
@@ -97,6 +102,18 @@ mod tests {
             why.starts_with("the plan does not fit the registration: ") && why.contains("\"b\""),
             "{why}"
         );
+        let mut persons = sim::private_plan(3, 2, 5.0);
+        persons.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = Sampled::Person;
+        std::fs::write(at("silo.toml"), REGISTRATION).unwrap();
+        let why = fitted(&persons).unwrap_err().to_string();
+        assert!(why.contains("no column of this silo's schema says whose a row is"), "{why}");
+        let named = format!("{REGISTRATION}whose = {{ from = \"d\", type = \"person\" }}\n");
+        std::fs::write(at("silo.toml"), named).unwrap();
+        std::fs::write(at("silo.csv"), "label;a;B;c;d\n0;0.1;0.2;0.3;7\n1;0.1;0.2;0.3;\n").unwrap();
+        let lines = fitted(&persons).unwrap();
+        assert_eq!(lines[0], "1 of 2 rows contribute");
+        assert!(lines[1].starts_with("1 rows: nothing says whose they are"), "{lines:?}");
+
         std::fs::write(at("silo.toml"), "format = 2\n").unwrap();
         assert!(fitted(&sim::plan(3, 2)).unwrap_err().to_string().contains("silo.toml`: cannot be used:\n"));
         let why = fit(&sim::plan(3, 2), &at("silo.csv"), None).unwrap_err().to_string();

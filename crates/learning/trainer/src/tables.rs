@@ -92,10 +92,7 @@ impl Tables {
         };
         let (data, misfits) = by_person(plan, data, misfits);
         let remarks = remarks(plan, &data);
-        let empty = match (plan.sampled(), data.persons()) {
-            (Some(Sampled::Person), Some(persons)) => !persons.rows_of_each().any(|row| data.fits(row)),
-            _ => !(0..data.rows()).any(|row| data.fits(row)),
-        };
+        let empty = contributing(plan, &data) == 0;
         let table = Table { data: Arc::new(data), misfits, remarks, empty, changed: false };
         self.held = Some(Held { plan: digest, table: table.clone(), files, change_reported: false });
         Ok(table)
@@ -112,7 +109,7 @@ pub(crate) fn remarks(plan: &Plan, data: &Dataset) -> Option<String> {
 
 /// The table as a plan whose promise is about persons has it: rows of nobody contribute nothing, and are said. Where nothing says whose a
 /// row is, all are nobody's; a row is never taken for a person.
-fn by_person(plan: &Plan, data: Dataset, misfits: Option<String>) -> (Dataset, Option<String>) {
+pub(crate) fn by_person(plan: &Plan, data: Dataset, misfits: Option<String>) -> (Dataset, Option<String>) {
     if plan.sampled() != Some(Sampled::Person) {
         return (data, misfits);
     }
@@ -134,6 +131,14 @@ fn by_person(plan: &Plan, data: Dataset, misfits: Option<String>) -> (Dataset, O
     };
     let said: Vec<String> = misfits.into_iter().chain(nobodys).collect();
     (data, (!said.is_empty()).then(|| said.join("; ")))
+}
+
+/// How many rows contribute: those that fit, and where persons are the unit are somebody's.
+pub(crate) fn contributing(plan: &Plan, data: &Dataset) -> usize {
+    match data.persons().filter(|_| plan.sampled() == Some(Sampled::Person)) {
+        Some(persons) => persons.rows_of_each().filter(|row| data.fits(*row)).count(),
+        None => (0..data.rows()).filter(|row| data.fits(*row)).count(),
+    }
 }
 
 /// Whether persons have several rows, and the promise is about one.
