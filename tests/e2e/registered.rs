@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::kills::plan_anew;
 use super::privacy::{json, run_again};
 use super::{assert_refused, demo, folkmoot, text};
 
@@ -121,4 +122,47 @@ fn silos_that_write_their_files_differently_are_in_a_run_with_the_tables_that_pl
     assert_refused(&check(), 2, &["data: silo.csv: ", " (HALF), which is registered"]);
     change("silo.toml", "times = 2", "times = 0");
     assert_refused(&check(), 2, &["registration: ", "silo.toml", "`times` is 0"]);
+}
+
+#[test]
+fn a_run_about_persons_hides_them_with_all_their_rows_in_records_and_ledgers() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    demo(folder, &["--clients", "3", "--rounds", "2", "--keep"]);
+    plan_anew(
+        folder,
+        &[("format = 2\n", "format = 3\n"), ("\nsampling_rate", "\nunit = \"person\"\nsampling_rate")],
+    );
+    for silo in 1..=3 {
+        // Four rows are one person's, and every fiftieth is nobody's.
+        write_anew(&folder.join(format!("silo-{silo}")), |rows, names| {
+            let mut file = names.join(",") + ",label,Pat.\n";
+            for (number, row) in rows.iter().enumerate() {
+                let owner = if number % 50 == 0 { String::new() } else { format!("{}.0", number / 4) };
+                writeln!(file, "{},{owner}", row.join(",")).unwrap();
+            }
+            let mut registration = "format = 1\n[columns]\n".to_owned();
+            for name in names {
+                writeln!(registration, "{name} = {{ type = \"number\" }}").unwrap();
+            }
+            registration.push_str(
+                "label = { type = \"label\", classes = 10 }\npatient = { from = \"Pat.\", type = \"person\" }\n",
+            );
+            (file, registration)
+        });
+    }
+    run_again(folder, 3, |_, config| config.replace("state_dir", "registration = \"silo.toml\"\nstate_dir"));
+    let manifests = published::verify_folder(&folder.join("coordinator"), None).unwrap().manifests;
+    assert_eq!(manifests.len(), 3, "the first model and two rounds");
+    for manifest in &manifests {
+        assert_eq!(manifest.privacy.unit, "person");
+        assert_eq!(manifest.privacy.relation, "add or remove all records of one person");
+    }
+    let config = folder.join("silo-1/client.toml");
+    let shown = folkmoot(&["ledger", "show", text(&folder.join("silo-1/fresh/ledger"))]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains(" for one person, with all their rows in a silo, by "), "{shown}");
+    let said = folkmoot(&["client", "alarms", "--config", text(&config)]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("rows: nothing says whose they are"), "{said}");
 }
