@@ -96,7 +96,7 @@ impl<'a> Units<'a> {
         }
     }
 
-    pub(crate) fn contributes(&self, unit: usize) -> bool {
+    fn contributes(&self, unit: usize) -> bool {
         match self {
             Self::Rows(data) => data.fits(unit),
             Self::Persons(data, persons) => persons.rows(unit).any(|row| data.fits(row)),
@@ -190,15 +190,16 @@ fn each_person(
 /// Adds a descent direction, clipped, and says whether it was within the clip norm (1) or beyond it (-1). One that is not finite adds
 /// nothing and counts nowhere.
 fn add_clipped(sum: &mut [f64], descent: &[f64], clip_norm: f64) -> i64 {
-    let bound = clip_norm * (1.0 - MARGIN);
     let norm = descent.iter().map(|value| value * value).sum::<f64>().sqrt();
-    if !norm.is_finite() {
-        return 0;
-    }
-    let beyond = norm > bound;
-    let factor = if beyond { bound / norm } else { 1.0 };
+    let Some((factor, count)) = clipped_by(norm, clip_norm) else { return 0 };
     sum.iter_mut().zip(descent).for_each(|(sum, value)| *sum += factor * value);
-    if beyond { -1 } else { 1 }
+    count
+}
+
+/// What clips a term of this norm, and whether it was within the clip norm (1) or beyond it (-1); `None` of one that is not finite.
+fn clipped_by(norm: f64, clip_norm: f64) -> Option<(f64, i64)> {
+    let bound = clip_norm * (1.0 - MARGIN);
+    norm.is_finite().then(|| if norm > bound { (bound / norm, -1) } else { (1.0, 1) })
 }
 
 /// The clipped descent direction of every unit by itself.
@@ -270,15 +271,13 @@ fn subtract_clipped(
     device: &Device,
 ) -> Result<i64, TrainError> {
     check_lanes(layers, sum.len(), rows.end)?;
-    let bound = clip_norm * (1.0 - MARGIN);
     let mut within_less_beyond = 0;
     let mut factors = vec![0.0; rows.len()];
     for (row, factor) in rows.clone().zip(&mut factors) {
         let norm = layers.iter().map(|layer| layer.squared_norm(row)).sum::<f64>().sqrt();
-        if norm.is_finite() {
-            let beyond = norm > bound;
-            *factor = if beyond { bound / norm } else { 1.0 };
-            within_less_beyond += if beyond { -1 } else { 1 };
+        if let Some((own, count)) = clipped_by(norm, clip_norm) {
+            *factor = own;
+            within_less_beyond += count;
         }
     }
     subtract(sum, layers, rows.start, &factors, device)?;

@@ -183,7 +183,7 @@ pub fn descent_sum(
 ) -> Result<Vec<f64>, TrainError> {
     check(plan, model, data)?;
     let units = clipped::Units::of(plan, data)?;
-    let all: Vec<usize> = (0..units.len()).filter(|unit| units.contributes(*unit)).collect();
+    let all: Vec<usize> = (0..units.len()).collect();
     clipped::of(plan, model, &units, &all, clip_norm, &Stop::default()).map(|(sum, _)| sum)
 }
 
