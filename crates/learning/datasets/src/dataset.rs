@@ -81,9 +81,9 @@ impl Dataset {
         Ok(table.finish_lenient())
     }
 
-    /// A table without rows.
+    /// A table without rows, none of which is nobody's.
     pub fn empty(data: &Data) -> Self {
-        Table::new(data).named()
+        Self { persons: Some(Persons::default()), ..Table::new(data).named() }
     }
 
     /// Reads one table from `reader`, under the name that errors shall give it.

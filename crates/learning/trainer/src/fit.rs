@@ -3,11 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use datasets::{Dataset, DatasetError};
+use datasets::DatasetError;
 use plan::{Plan, Problem, Problems, Refusal};
 use registration::Registration;
 
-use crate::tables::{by_person, contributing, remarks};
+use crate::tables::{contributing, read_leniently, remarks};
 
 /// Why nothing of the files can be used for the plan.
 #[derive(Debug, thiserror::Error)]
@@ -43,15 +43,12 @@ pub fn fit(plan: &Plan, data: &Path, registration: Option<&Path>) -> Result<Vec<
     if let Some(registration) = &registration {
         registration.schema()?.check_plan(plan)?;
     }
-    let (table, misfits) = Dataset::load_leniently(data, registration.as_ref(), &plan.data)?;
-    let rows = table.rows();
-    let misfits = (!misfits.is_empty()).then(|| misfits.to_string());
-    let (table, misfits) = by_person(plan, table, misfits);
+    let (table, misfits) = read_leniently(data, registration.as_ref(), plan)?;
     let contributing = contributing(plan, &table);
     if contributing == 0 {
         return Err(FitError::NoRow(misfits.unwrap_or_else(|| "there is none".into())));
     }
-    let mut lines = vec![format!("{contributing} of {rows} rows contribute")];
+    let mut lines = vec![format!("{contributing} of {} rows contribute", table.rows())];
     if let Some(misfits) = misfits {
         lines.push(misfits);
         if !plan.promises() {

@@ -85,12 +85,10 @@ impl Tables {
         self.held = None;
         let registration = self.registration.as_ref();
         let (data, misfits) = if plan.promises() {
-            let (data, misfits) = Dataset::load_leniently(&self.path, registration, &plan.data)?;
-            (data, (!misfits.is_empty()).then(|| misfits.to_string()))
+            read_leniently(&self.path, registration, plan)?
         } else {
             (Dataset::load(&self.path, registration, &plan.data)?, None)
         };
-        let (data, misfits) = by_person(plan, data, misfits);
         let remarks = remarks(plan, &data);
         let empty = contributing(plan, &data) == 0;
         let table = Table { data: Arc::new(data), misfits, remarks, empty, changed: false };
@@ -107,30 +105,35 @@ pub(crate) fn remarks(plan: &Plan, data: &Dataset) -> Option<String> {
     (!said.is_empty()).then(|| said.join("; "))
 }
 
-/// The table as a plan whose promise is about persons has it: rows of nobody contribute nothing, and are said. Where nothing says whose a
-/// row is, all are nobody's; a row is never taken for a person.
-pub(crate) fn by_person(plan: &Plan, data: Dataset, misfits: Option<String>) -> (Dataset, Option<String>) {
-    if plan.sampled() != Some(Sampled::Person) {
-        return (data, misfits);
-    }
-    let (data, nobodys) = match data.persons().map(|persons| data.rows() - persons.rows_of_all()) {
-        Some(nobodys) => {
-            let said = (nobodys > 0).then(|| {
-                format!(
-                    "{nobodys} rows: nothing says whose they are, and the plan's promise is about persons"
-                )
-            });
-            (data, said)
+/// The files' table, in which what does not fit the plan contributes nothing, and what that is.
+///
+/// Where the plan's promise is about persons, neither do rows of nobody. Where nothing says whose a row is, all are nobody's; a row is
+/// never taken for a person.
+pub(crate) fn read_leniently(
+    path: &Path,
+    registration: Option<&Registration>,
+    plan: &Plan,
+) -> Result<(Dataset, Option<String>), DatasetError> {
+    let (data, misfits) = Dataset::load_leniently(path, registration, &plan.data)?;
+    let mut said: Vec<String> = (!misfits.is_empty()).then(|| misfits.to_string()).into_iter().collect();
+    let by_person = plan.sampled() == Some(Sampled::Person);
+    let data = match data.persons().map(|persons| data.rows() - persons.rows_of_all()) {
+        Some(nobodys @ 1..) if by_person => {
+            said.push(format!(
+                "{nobodys} rows: nothing says whose they are, and the plan's promise is about persons"
+            ));
+            data
         }
-        None => {
-            let nobodys = "no row says whose it is, and the plan's promise is about persons: register the column that does with \
-                           type = \"person\"";
-            let empty = Dataset::empty(&plan.data);
-            (empty.of_persons(&[]).unwrap_or_else(|| Dataset::empty(&plan.data)), Some(nobodys.to_owned()))
+        None if by_person => {
+            said.push(
+                "no row says whose it is, and the plan's promise is about persons: register the column that does with type = \"person\""
+                    .into(),
+            );
+            Dataset::empty(&plan.data)
         }
+        _ => data,
     };
-    let said: Vec<String> = misfits.into_iter().chain(nobodys).collect();
-    (data, (!said.is_empty()).then(|| said.join("; ")))
+    Ok((data, (!said.is_empty()).then(|| said.join("; "))))
 }
 
 /// How many rows contribute: those that fit, and where persons are the unit are somebody's.
