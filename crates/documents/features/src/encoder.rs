@@ -189,7 +189,11 @@ impl<'a> Encoder<'a> {
     /// So many numbers, all at the interval's lower end but the one at `place`.
     fn one_of(&self, place: Option<usize>, count: usize, numbers: &mut Vec<f32>) {
         let [low, high] = self.ends;
-        numbers.extend((0..count).map(|number| if Some(number) == place { high } else { low } as f32));
+        let first = numbers.len();
+        numbers.resize(first + count, low as f32);
+        if let Some(number) = place.and_then(|place| numbers.get_mut(first + place)) {
+            *number = high as f32;
+        }
     }
 }
 

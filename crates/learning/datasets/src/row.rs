@@ -79,10 +79,10 @@ pub(crate) fn cell(text: &str, kind: CellKind) -> Cell<'_> {
     if text.is_empty() {
         return Cell::Missing;
     }
-    match (kind, text.parse::<f64>()) {
+    match kind {
         // Adding zero turns minus zero into zero: one number, one digest.
-        (CellKind::Number, Ok(number)) => Cell::Number(number + 0.0),
-        (CellKind::Number, Err(_)) | (CellKind::Text | CellKind::Day, _) => Cell::Text(text),
+        CellKind::Number => text.parse::<f64>().map_or(Cell::Text(text), |number| Cell::Number(number + 0.0)),
+        CellKind::Text | CellKind::Day => Cell::Text(text),
     }
 }
 
