@@ -69,6 +69,9 @@ pub enum ImageFault {
     /// It lies beside the folders of the classes.
     #[error("lies in no folder of a class; move it into one")]
     NoClass,
+    /// It lies in a class's folder whose name is no text.
+    #[error("lies in a folder whose name is no text, and so of no class; rename the folder")]
+    ClassName,
     /// A folder where images should be.
     #[error("is a folder within that of a class; move its images up")]
     Folder,
@@ -180,9 +183,6 @@ pub enum FileFault {
         "no folder in it holds a PNG or JPEG image; make a folder for each class, and put its images there"
     )]
     NoImages,
-    /// A class whose name is no text.
-    #[error("the name of the class's folder {0} is no text; rename it")]
-    ClassName(String),
     /// There is nothing where the header should be.
     #[error("the file is empty; its first line must name the columns")]
     NoHeader,

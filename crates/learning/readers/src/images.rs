@@ -34,6 +34,8 @@ pub(crate) struct ImageRows {
     /// Those that are still to be read, the next one last.
     classes: Vec<PathBuf>,
     class: String,
+    /// Whether its name is text, as that of a class is.
+    is_text: bool,
     /// Images, and what else lies there, of the class that is being read; the next one last.
     files: Vec<PathBuf>,
     bytes: Vec<u8>,
@@ -63,6 +65,7 @@ impl ImageRows {
             columns,
             classes,
             class: String::new(),
+            is_text: true,
             files,
             bytes: Vec::new(),
             pixels: Vec::new(),
@@ -72,9 +75,8 @@ impl ImageRows {
     /// Begins the next class; `false` where there is none.
     fn next_class(&mut self) -> Result<bool, FileFault> {
         let Some(folder) = self.classes.pop() else { return Ok(false) };
-        let name = folder.file_name().and_then(OsStr::to_str);
-        self.class =
-            name.ok_or_else(|| FileFault::ClassName(shortened(&folder.to_string_lossy())))?.to_owned();
+        self.class = name(&folder).into_owned();
+        self.is_text = folder.file_name().and_then(OsStr::to_str).is_some();
         self.files = listed(&folder)?;
         self.files.reverse();
         Ok(true)
@@ -84,6 +86,9 @@ impl ImageRows {
     fn read(&mut self, path: &Path) -> Result<(), ImageFault> {
         if self.class.is_empty() {
             return Err(ImageFault::NoClass);
+        }
+        if !self.is_text {
+            return Err(ImageFault::ClassName);
         }
         if path.is_dir() {
             return Err(ImageFault::Folder);

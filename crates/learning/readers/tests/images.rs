@@ -1,6 +1,8 @@
 //! Folders of images. `data/make.py` has made the JPEGs.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use png::{BitDepth, ColorType};
@@ -218,6 +220,22 @@ fn every_cut_of_an_image_is_damaged() {
             assert!(matches!(fault, ImageFault::Format | ImageFault::Damaged(_)), "{name}, {end}: {fault:?}");
         }
     }
+}
+
+#[test]
+fn a_class_whose_name_is_no_text_costs_its_own_images() {
+    let folder = tempfile::tempdir().unwrap();
+    for class in [&b"a"[..], b"b\xff", b"c"] {
+        let class = folder.path().join(OsStr::from_bytes(class));
+        fs::create_dir(&class).unwrap();
+        fs::write(class.join("1.png"), grey()).unwrap();
+    }
+    let rows = read(folder.path(), &dialect(2, 2, Colour::Grey)).unwrap();
+    let [a, b, c] = &rows[..] else { panic!("{rows:?}") };
+    let label = |row: &Row| row.clone().map(|(_, label)| label);
+    assert_eq!([label(a), label(c)], [Ok("a".to_owned()), Ok("c".to_owned())]);
+    let file = "b\u{fffd}/1.png".to_owned();
+    assert_eq!(b, &Err(RecordFault::Image { file, fault: ImageFault::ClassName }));
 }
 
 #[test]
