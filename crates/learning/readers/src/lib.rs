@@ -9,8 +9,9 @@
 //! # One record is read by itself
 //! Where [`Dialect::line_breaks`] is off a record is a line, whatever stands in another one: a quote that is left open ends with its
 //! line. Where it is on, a record goes on over line breaks that stand between quotes. One that then has not the header's number of
-//! cells, never ends, or is too long is broken, and reading goes on at the line after its first. So a stray quote costs the record
-//! that it stands in. One case is left: where the bytes from a stray quote to a later one are, as they stand, one record with the
+//! cells, or never ends, is broken, and reading goes on at the line after its first. So a stray quote costs the record
+//! that it stands in. One that ends and is too long is passed over whole: whoever writes a cell must not make records of its lines. It
+//! is followed over four times what a record may have before it is believed that it ends. One case is left: where the bytes from a stray quote to a later one are, as they stand, one record with the
 //! header's number of cells, nobody can tell it from a cell with line breaks in it.
 //!
 //! ```

@@ -10,10 +10,14 @@ use crate::fault::{FileFault, RecordFault};
 use crate::records::{COLUMNS_MAX, RECORD_BYTES_MAX, Record};
 use crate::resemblance::{self, Resemblance};
 use crate::source::Source;
-use crate::window::{Line, Window};
+use crate::window::{Line, Window, line_ends};
 
 /// Ends a text file of old systems.
 const END_OF_TEXT: u8 = 0x1a;
+
+/// How far a record is followed over line breaks before it is believed that it is one, however long: more than one may have, since
+/// lines within a cell of somebody else's making must not become records.
+const FOLLOWED_BYTES: usize = 4 * RECORD_BYTES_MAX;
 
 /// A text file's records in their order.
 pub(crate) struct TextRecords<R> {
@@ -115,19 +119,18 @@ impl<R: Read> TextRecords<R> {
         loop {
             self.window.consume(std::mem::take(&mut self.next));
             let line = self.line;
-            let (end, next) = match self.window.line(0, RECORD_BYTES_MAX)? {
+            let bound = self.quote_over_lines().map_or(RECORD_BYTES_MAX, |_| FOLLOWED_BYTES);
+            let (end, next) = match self.window.line(0, bound)? {
                 Line::None => return Ok(None),
                 Line::TooLong => {
-                    self.end = 0;
-                    self.window.skip_line()?;
-                    self.line += 1;
+                    let lines = self.pass_over()?;
+                    (self.end, self.line) = (0, line + lines);
                     return Ok(Some((line, Err(RecordFault::TooLong))));
                 }
                 Line::Ends { end, next } => (end, next),
             };
             let (text, _) = self.window.rest().split_at(end);
-            let is_comment = !self.comment.is_empty() && text.starts_with(&self.comment);
-            if text.is_empty() || is_comment {
+            if text.is_empty() || self.is_comment(text) {
                 (self.next, self.line) = (next, line + 1);
                 continue;
             }
@@ -135,20 +138,39 @@ impl<R: Read> TextRecords<R> {
                 |byte: &u8| *byte == self.splitter.separator || matches!(*byte, b' ' | b'\t' | END_OF_TEXT);
             let read =
                 if text.iter().all(nothing) { Err(RecordFault::Empty) } else { self.split(end, next)? };
-            // The text of a broken one is not needed any more, so that reading can go on at the line after its first.
+            // The text of a broken one is not needed any more, so that reading can go on at the line after its first. One that is
+            // whole and too long ends where it ends: what stands in its cells is no record.
             let fault = match (&read, width) {
                 (Err(fault), _) => Some(fault.clone()),
+                (Ok(whole), _) if whole.is_passed => Some(RecordFault::TooLong),
                 (Ok(_), Some(expected)) if self.found.count != expected => {
                     Some(RecordFault::Ragged { expected, actual: self.found.count })
                 }
-                (Ok(_), _) => None,
+                (Ok(whole), _) => (whole.next > RECORD_BYTES_MAX).then_some(RecordFault::TooLong),
             };
             let (end, after, lines) = match (read, &fault) {
-                (Ok(whole), None) => (whole.end, whole.next, whole.lines),
+                (Ok(whole), None | Some(RecordFault::TooLong)) => (whole.end, whole.next, whole.lines),
                 _ => (end, next, 1),
             };
             (self.end, self.next, self.line) = (end, after, line + lines);
             return Ok(Some((line, self.text_fault(fault))));
+        }
+    }
+
+    /// What opens a cell that may go on over line breaks, where the dialect has such.
+    fn quote_over_lines(&self) -> Option<u8> {
+        self.splitter.quote.filter(|_| self.line_breaks)
+    }
+
+    fn is_comment(&self, text: &[u8]) -> bool {
+        !self.comment.is_empty() && text.starts_with(&self.comment)
+    }
+
+    /// Passes over the record that begins at the window's start, and is longer than it is followed; says how many lines it has.
+    fn pass_over(&mut self) -> Result<u64, FileFault> {
+        match self.quote_over_lines().filter(|_| !self.is_comment(self.window.rest())) {
+            Some(quote) => self.window.skip_record(self.splitter.separator, quote),
+            None => self.window.skip_line().map(|()| 1),
         }
     }
 
@@ -166,29 +188,39 @@ impl<R: Read> TextRecords<R> {
         self.found.clear();
         loop {
             let (text, _) = self.window.rest().split_at(end);
-            let (open, quote) = match (self.splitter.split(text, start, &mut self.found), self.splitter.quote)
-            {
-                (Split::Whole, _) => return Ok(Ok(Whole { end, next, lines })),
-                (Split::Open { start }, Some(quote)) if self.line_breaks => (start, quote),
+            let split = self.splitter.split(text, start, &mut self.found);
+            let (open, quote) = match (split, self.quote_over_lines()) {
+                (Split::Whole, _) => return Ok(Ok(Whole { end, next, lines, is_passed: false })),
+                (Split::Open { start }, Some(quote)) => (start, quote),
                 _ => return Ok(Err(RecordFault::Quote)),
             };
-            let Some((close, doubled)) = self.window.closing_quote(open, quote, RECORD_BYTES_MAX)? else {
-                return Ok(Err(RecordFault::Quote));
+            let Some((close, doubled)) = self.window.closing_quote(open, quote, FOLLOWED_BYTES)? else {
+                // Where the file ends before, everything that was looked at is still there to be read.
+                return match self.window.rest().len() < FOLLOWED_BYTES {
+                    true => Ok(Err(RecordFault::Quote)),
+                    false => self.passed(),
+                };
             };
             let form = if doubled { Form::Doubled } else { Form::Quoted };
             self.found.push(self.splitter.kept, open, close, form);
-            lines += line_ends(self.window.rest().split_at(close).0.split_at(open).1);
-            (end, next) = match self.window.line(close + 1, RECORD_BYTES_MAX)? {
+            lines += line_ends(0, self.window.rest().split_at(close).0.split_at(open).1);
+            (end, next) = match self.window.line(close + 1, FOLLOWED_BYTES)? {
                 Line::Ends { end, next } => (end, next),
                 Line::None => (close + 1, close + 1),
-                Line::TooLong => return Ok(Err(RecordFault::TooLong)),
+                Line::TooLong => return self.passed(),
             };
             match self.window.rest().get(close + 1..end).and_then(|after| after.first()) {
-                None => return Ok(Ok(Whole { end, next, lines })),
+                None => return Ok(Ok(Whole { end, next, lines, is_passed: false })),
                 Some(after) if *after == self.splitter.separator => start = close + 2,
                 Some(_) => return Ok(Err(RecordFault::Quote)),
             }
         }
+    }
+
+    /// The record that begins at the window's start, passed over.
+    fn passed(&mut self) -> Result<Result<Whole, RecordFault>, FileFault> {
+        let lines = self.pass_over()?;
+        Ok(Ok(Whole { end: 0, next: 0, lines, is_passed: true }))
     }
 }
 
@@ -197,13 +229,8 @@ struct Whole {
     end: usize,
     next: usize,
     lines: u64,
-}
-
-/// How many lines end in a text.
-fn line_ends(text: &[u8]) -> u64 {
-    let ends = memchr::memchr2_iter(b'\n', b'\r', text);
-    let of_a_pair = |at: &usize| text.get(*at..at + 2) == Some(b"\r\n");
-    ends.filter(|at| !of_a_pair(at)).count() as u64
+    /// It was longer than it is followed, and nothing of it is there any more.
+    is_passed: bool,
 }
 
 fn encoding(label: &str) -> Result<&'static Encoding, FileFault> {

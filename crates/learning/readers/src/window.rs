@@ -3,7 +3,7 @@
 use std::io::{Chain, Cursor, Read};
 
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8};
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memchr2_iter, memchr3};
 
 use crate::fault::FileFault;
 use crate::source::Source;
@@ -174,6 +174,82 @@ impl<R: Read> Window<R> {
             }
         }
     }
+}
+
+impl<R: Read> Window<R> {
+    /// Passes over the record that begins at the start, over the line breaks in its quoted cells, however long it is. How many lines it
+    /// has. Where a cell does not end as one, it ends with that line; where a quote is never closed, with the file.
+    pub(crate) fn skip_record(&mut self, separator: u8, quote: u8) -> Result<u64, FileFault> {
+        let mut ends = 0;
+        loop {
+            // A cell begins here.
+            if self.first()? == Some(quote) {
+                self.consume(1);
+                ends += self.skip_quoted(quote)?;
+            } else {
+                self.skip_bare(separator)?;
+            }
+            match self.first()? {
+                Some(next) if next == separator => self.consume(1),
+                _ => {
+                    self.skip_line()?;
+                    return Ok(ends + 1);
+                }
+            }
+        }
+    }
+
+    /// The byte at the start; none at the end of the file.
+    fn first(&mut self) -> Result<Option<u8>, FileFault> {
+        while self.rest().is_empty() && self.more()? {}
+        Ok(self.rest().first().copied())
+    }
+
+    /// Passes over a cell, of which the first quote was read, and the one that ends it. How many lines end in it.
+    fn skip_quoted(&mut self, quote: u8) -> Result<u64, FileFault> {
+        let (mut ends, mut before) = (0, 0);
+        while self.first()?.is_some() {
+            let rest = self.rest();
+            let closing = memchr(quote, rest);
+            let (cell, _) = rest.split_at(closing.unwrap_or(rest.len()));
+            ends += line_ends(before, cell);
+            before = cell.last().copied().unwrap_or(before);
+            let passed = cell.len();
+            self.consume(passed);
+            if closing.is_some() {
+                self.consume(1);
+                if self.first()? != Some(quote) {
+                    return Ok(ends);
+                }
+                self.consume(1);
+                before = quote;
+            }
+        }
+        Ok(ends)
+    }
+
+    /// Passes over a cell without quotes.
+    fn skip_bare(&mut self, separator: u8) -> Result<(), FileFault> {
+        while self.first()?.is_some() {
+            let rest = self.rest();
+            let end = memchr3(separator, b'\n', b'\r', rest);
+            let passed = end.unwrap_or(rest.len());
+            self.consume(passed);
+            if end.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many lines end in a text that stands behind this byte.
+pub(crate) fn line_ends(before: u8, text: &[u8]) -> u64 {
+    let ends = memchr2_iter(b'\n', b'\r', text);
+    let byte = |at: Option<usize>| at.map_or(Some(&before), |at| text.get(at));
+    // The second of a pair.
+    let is_second = |at: &usize| text.get(*at) == Some(&b'\n') && byte(at.checked_sub(1)) == Some(&b'\r');
+    ends.filter(|at| !is_second(at)).count() as u64
 }
 
 /// Adds what the bytes say to `text`; what is no character among them leaves its mark.

@@ -97,6 +97,29 @@ fn a_record_with_line_breaks_takes_one_place_and_the_lines_below_keep_their_numb
     }
 }
 
+#[test]
+fn lines_within_a_cell_are_no_records_however_long_its_record_is() {
+    const MOST: usize = readers::RECORD_BYTES_MAX;
+    let long_line = "x".repeat(MOST);
+    // Cells of many lines, which would be records by themselves; the last is longer than any record is followed.
+    for (begin, line, lines) in [
+        ("1,\"", "\n8,8,8", MOST / 6),
+        ("1,\"\"\"", "\r\n8,8,8", MOST / 7),
+        ("\"1\",\"", "\n\"\"\"\"", MOST / 5),
+        (&format!("1,\"{long_line}"), "\n8,8,8", 3),
+        (&format!("{long_line},\""), "\n8,8,8", 3),
+        (&format!("1,\"{}", long_line.repeat(5)), "\r\n8,8,8", 3),
+        ("1,\"", "\r\n8,8,\"\"8\"\"", 5 * MOST / 11),
+    ] {
+        let text = format!("id,note,age\n{begin}{}\",9\n3,plain,30\n", line.repeat(lines));
+        let cells = read(text.as_bytes(), &dialect(true));
+        let after = 3 + lines as u64;
+        assert_eq!(cells.keys().copied().collect::<Vec<_>>(), [2, after], "{lines} lines {line:?}");
+        assert_eq!(cells[&2], Err(RecordFault::TooLong));
+        assert_eq!(cells[&after], Ok(vec!["3".into(), "plain".into(), "30".into()]));
+    }
+}
+
 fn quoted(cell: &str) -> String {
     format!("\"{}\"", cell.replace('"', "\"\""))
 }
