@@ -138,6 +138,35 @@ fn a_plan_that_counts_fewer_rounds_than_its_parents_plan_is_declined_by_a_silo_t
 }
 
 #[test]
+fn what_the_journal_has_to_say_of_a_runs_plan_is_written_once_wherever_a_crash_cut_it() {
+    let parent = plan::ParentModel {
+        run: Digest::sha256(b"parent"),
+        round: 7,
+        model: Digest::sha256(b"signed"),
+        rounds_before: 3,
+    };
+    let mut plan = plan::Plan { parent: Some(parent), ..sim::private_plan(4, 9, 5.0) };
+    plan.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = plan::Sampled::Person;
+    let plan = plan.numbered([1; plan::Plan::ID_BYTES]);
+    let expected = [ClientRecord::RoundsBefore { rounds: plan.rounds_before() }, ClientRecord::AboutPersons];
+    for kept in 0..3 {
+        let mut world = World::new(plan.clone(), super::world::policy());
+        world.say(world.welcome());
+        let joined = |record: &ClientRecord| matches!(record, ClientRecord::Joined { .. });
+        let begun = world.journal.iter().position(joined).unwrap() + 1;
+        assert_eq!(world.journal[begun..begun + 2], expected);
+        world.journal.truncate(begun + kept);
+        for _ in 0..2 {
+            world.restart();
+            world.say(world.welcome());
+        }
+        let mut noted = world.journal.split_off(begun);
+        noted.retain(|record| !joined(record));
+        assert_eq!(noted, expected, "{kept} of them were there");
+    }
+}
+
+#[test]
 fn where_the_clip_norm_moves_a_first_record_with_another_state_than_the_plans_is_not_followed() {
     let plan = sim::adaptive(sim::private_plan(4, 4, 3.0));
     let artifact = |state: &optim::State| OptimizerArtifact::of(&state.to_bytes());

@@ -74,6 +74,8 @@ pub(super) struct RunFacts {
     pub(super) is_over: bool,
     /// Before version 0, as the plan says.
     pub(super) rounds_before: u64,
+    /// Whether that its promise is about persons is written down.
+    pub(super) is_about_persons: bool,
 }
 
 /// A record that contradicts those before it.
@@ -197,8 +199,9 @@ impl Facts {
             ClientRecord::OfferAnswered(answered) => self.offers.note(answered),
             ClientRecord::RunOver => self.current()?.is_over = true,
             ClientRecord::RoundsBefore { rounds } => self.current()?.rounds_before = *rounds,
-            // Its debit says the rest; of what it is, the plan does while there is one.
-            ClientRecord::TrainingFailed { .. } | ClientRecord::AboutPersons => {}
+            ClientRecord::AboutPersons => self.current()?.is_about_persons = true,
+            // Its debit says the rest.
+            ClientRecord::TrainingFailed { .. } => {}
         }
         Ok(())
     }
@@ -302,6 +305,7 @@ impl RunFacts {
             declared: None,
             is_over: false,
             rounds_before: 0,
+            is_about_persons: false,
         }
     }
 

@@ -64,13 +64,7 @@ impl Participant {
         if is_new || !self.version.names_runs() && self.facts.current_run() != Some(run_id) {
             self.join(run_id, plan.digest());
         }
-        let rounds = plan.rounds_before();
-        if is_new && rounds > 0 {
-            self.commit(ClientRecord::RoundsBefore { rounds });
-        }
-        if is_new && plan.unit() == Some(Unit::Person) {
-            self.commit(ClientRecord::AboutPersons);
-        }
+        self.note_plan(&run_id, &plan);
         let is_over = self.facts.joined_run(&run_id).is_over;
         let fixed = self.facts.joined_run(&run_id).declared.is_some();
         let check_in = match before {
@@ -116,6 +110,20 @@ impl Participant {
         for (run, (plan, shown)) in declined {
             self.hand = Some(run);
             self.welcome(now, run, plan, shown);
+        }
+    }
+
+    /// Writes down what of a run's plan the journal has to say later, unless it says so: a crash may have kept that the run was joined,
+    /// and no more.
+    fn note_plan(&mut self, run: &Digest, plan: &Plan) {
+        let facts = self.facts.joined_run(run);
+        let (noted, is_noted) = (facts.rounds_before, facts.is_about_persons);
+        let rounds = plan.rounds_before();
+        if rounds > noted {
+            self.commit(ClientRecord::RoundsBefore { rounds });
+        }
+        if plan.unit() == Some(Unit::Person) && !is_noted {
+            self.commit(ClientRecord::AboutPersons);
         }
     }
 
