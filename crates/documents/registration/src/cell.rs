@@ -78,6 +78,8 @@ impl CellReader<'_> {
     /// # Errors
     /// [`Misread`]
     pub fn read<'c>(&'c self, text: &'c str) -> Result<RegisteredCell<'c>, Misread> {
+        // Quotes keep spaces, and so do files that are no text: who is padded in one place is nobody else there.
+        let text = if *self.meaning == Meaning::Person { text.trim() } else { text };
         if self.missing.contains(&text) {
             return Ok(RegisteredCell::Missing);
         }
@@ -388,9 +390,10 @@ mod tests {
     fn a_person_goes_by_a_text_or_a_whole_number_in_any_spelling() {
         let person = registration("missing = [\"\", \"0\"]", "{ type = \"person\" }");
         for (cells, name) in [
-            (&["17", "17.0", "017", "+17", "1.7e1"][..], "17"),
+            (&["17", "17.0", "017", "+17", "1.7e1", " 17", "17.0  "][..], "17"),
             (&["17.5"], "17.5"),
-            (&["P-17"], "P-17"),
+            (&["P-17", " P-17", "P-17\t", "\u{a0}P-17 "], "P-17"),
+            (&["P 17"], "P 17"),
             (&["p-17"], "p-17"),
             (&["9007199254740993"], "9007199254740993"),
             (&["nan"], "nan"),
@@ -400,7 +403,7 @@ mod tests {
             }
         }
         let (_, reader) = person.reader("x").unwrap();
-        for nobody in ["", "0", "0.0"] {
+        for nobody in ["", "0", "0.0", "  ", " 0.0 "] {
             assert_eq!(reader.read(nobody), Ok(RegisteredCell::Missing), "{nobody:?}");
         }
     }
