@@ -90,6 +90,18 @@ def day(text):
         return None
 
 
+def words_of(text):
+    """In lower case, cut at white space and at signs that are neither letters nor digits."""
+
+    def is_between(letter):
+        if letter.isascii():
+            return not letter.isalnum()
+        return letter.isspace() or "\u2000" <= letter <= "\u206f" or "\u3000" <= letter <= "\u303f" or letter in "¡«·»¿"
+
+    cut = "".join(" " if is_between(letter) else letter for letter in text)
+    return [word.lower() for word in cut.split(" ") if word]
+
+
 def share_of(feature, cell):
     """How far a number, a day or a place in a list lies between the ends of its public range, clipped to it."""
     if "ordinal" in feature:
@@ -123,6 +135,10 @@ def encoded(feature, cell, low, high):
         return [low] * places + [high] if places else [low + 0.5 * (high - low), high]
     if cell == "":
         cell = str(missing)
+    if "tokens" in feature:
+        # 0 is no word and 1 any that is not listed.
+        numbers = [feature["tokens"].index(word) + 2 if word in feature["tokens"] else 1 for word in words_of(cell)]
+        return (numbers + [0] * feature["length"])[: feature["length"]]
     if "one_hot" in feature:
         categories = [spelled(category) for category in feature["one_hot"]]
         numbers = [high if spelled(cell) == category else low for category in categories]

@@ -83,7 +83,7 @@ fn ask<R: Read>(
     }
     if rows.clipped_values() > 0 {
         eprintln!(
-            "warning: {} cells lay outside their column's range in the plan and were clipped to it: look at their units",
+            "warning: {} cells lay beyond what the plan takes of their column and were clipped to it: look at their units",
             rows.clipped_values()
         );
     }

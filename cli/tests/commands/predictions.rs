@@ -69,7 +69,7 @@ fn a_row_that_does_not_fit_is_named_gets_no_prediction_and_ends_the_command_with
     assert_eq!(rows.len(), 3);
     assert!(rows[1]["class"].is_null() && rows[1]["fault"].as_str().unwrap().contains("line 3, column age"));
     assert_eq!((&rows[2]["line"], &rows[2]["class"]), (&Value::from(4), &Value::from("1")));
-    for said in ["line 3, column age", "1 cells lay outside", "1 of 3 rows have no prediction"] {
+    for said in ["line 3, column age", "1 cells lay beyond", "1 of 3 rows have no prediction"] {
         assert!(ended.err.contains(said), "no {said:?} in {}", ended.err);
     }
     here.write("rows.csv", "age,systolic\n0,150\n");

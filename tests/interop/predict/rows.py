@@ -33,6 +33,9 @@ def cell(feature):
         return datetime.date.fromordinal(round(somewhere(*ends))).isoformat()
     if "flag" in feature:
         return draw.choice([feature["flag"], "another"])
+    if "tokens" in feature:
+        words = feature["tokens"] + ["otherwise", "PAIN", "Größe", "ΣΑΣ", "38.5", "don't"]
+        return "".join(draw.choice(words) + draw.choice(["-", "\u201d ", "\u3000", "; ", "\u00a0"]) for _ in range(draw.randrange(1, 12)))
     # One of a list: a number there may be written in another way, and one in twenty is in no list.
     texts = feature.get("one_hot") or feature["ordinal"]
     return draw.choice(texts + ["1.00"] if "1.0" in texts else texts) if draw.random() < 0.95 else "unlisted"
@@ -44,4 +47,4 @@ for _ in range(200):
     print(",".join(cell(feature) for _, feature in columns))
 # Rows that fit no plan: a cell that is no number, day or category where a plan has no place for others, and one that is missing.
 for wrong in ("1_0", "2020-02-30", ""):
-    print(",".join(cell(feature) if {"flag", "other"} & feature.keys() else wrong for _, feature in columns))
+    print(",".join(cell(feature) if {"flag", "other"} & feature.keys() or feature.get("missing") == "" else wrong for _, feature in columns))

@@ -73,6 +73,11 @@ impl fmt::Display for Encoding {
             }
             Self::Flag { value } => write!(f, "whether it is {value:?}"),
             Self::Days { first, last } => write!(f, "a day from {first} to {last}"),
+            Self::Tokens { words, length } => {
+                write!(f, "a text's first {length} words, by their number among ")?;
+                listed(f, words)?;
+                f.write_str(" and any other")
+            }
         }
     }
 }

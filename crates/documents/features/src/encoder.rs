@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::day::Day;
 use crate::feature::{Encoding, Feature, Missing, standard_range};
+use crate::words::Vocabulary;
 
 /// A cell of a silo's table, as it was read.
 ///
@@ -65,6 +66,7 @@ enum Rule<'a> {
     OneHot { places: BTreeMap<Cow<'a, str>, usize>, numbers: usize, other: bool },
     Ordinal { places: BTreeMap<Cow<'a, str>, usize>, last: f64 },
     Flag { value: Cow<'a, str> },
+    Tokens(Vocabulary<'a>),
 }
 
 impl<'a> Encoder<'a> {
@@ -84,6 +86,7 @@ impl<'a> Encoder<'a> {
                 Rule::Ordinal { places: places(categories), last }
             }
             Encoding::Flag { value } => Rule::Flag { value: spelled(value) },
+            Encoding::Tokens { words, length } => Rule::Tokens(Vocabulary::new(words, *length)),
             Encoding::Range { minimum, maximum } => Rule::Range { minimum: *minimum, maximum: *maximum },
             Encoding::Standard { mean, deviation } => {
                 let [minimum, maximum] = standard_range(*mean, *deviation);
@@ -130,6 +133,10 @@ impl<'a> Encoder<'a> {
     fn unknown(&self, numbers: &mut Vec<f32>) {
         match &self.rule {
             Rule::OneHot { numbers: count, .. } => self.one_of(None, *count, numbers),
+            // A valid plan has nothing beside a text: see `usable`.
+            Rule::Tokens(vocabulary) => {
+                vocabulary.encode("", numbers);
+            }
             Rule::Range { .. }
             | Rule::Log { .. }
             | Rule::Days { .. }
@@ -177,6 +184,11 @@ impl<'a> Encoder<'a> {
                 numbers.push(if text(cell)? == *value { high } else { low } as f32);
                 Ok(Fit::Inside)
             }
+            Rule::Tokens(vocabulary) => match cell {
+                // As it is written: a text that is a number has that number's digits for words.
+                Cell::Text(text) => Ok(vocabulary.encode(text, numbers)),
+                other => Ok(vocabulary.encode(&text(other)?, numbers)),
+            },
         }
     }
 

@@ -47,6 +47,9 @@ pub enum Encoding {
     Flag { value: String },
     /// A day of a range, as a number is of its.
     Days { first: Day, last: Day },
+    /// The numbers of a text's first `length` words, as [`crate::words_of`] has them: of those listed their place, counted from 2; 1 for
+    /// any other, 0 where the text has no more. For a network whose input is such numbers.
+    Tokens { words: Vec<String>, length: usize },
 }
 
 /// What becomes of a cell that is not known.
@@ -105,6 +108,7 @@ impl Feature {
     pub fn width_of_each(&self) -> usize {
         let numbers = match &self.encoding {
             Encoding::OneHot { categories, other } => categories.len() + usize::from(*other),
+            Encoding::Tokens { length, .. } => *length,
             Encoding::Range { .. }
             | Encoding::Log { .. }
             | Encoding::Standard { .. }
@@ -124,7 +128,10 @@ impl Feature {
     pub fn kind(&self) -> CellKind {
         match &self.encoding {
             Encoding::Range { .. } | Encoding::Log { .. } | Encoding::Standard { .. } => CellKind::Number,
-            Encoding::OneHot { .. } | Encoding::Ordinal { .. } | Encoding::Flag { .. } => CellKind::Text,
+            Encoding::OneHot { .. }
+            | Encoding::Ordinal { .. }
+            | Encoding::Flag { .. }
+            | Encoding::Tokens { .. } => CellKind::Text,
             Encoding::Days { .. } => CellKind::Day,
         }
     }
@@ -152,7 +159,11 @@ impl Encoding {
         match *self {
             Self::Range { minimum, maximum } | Self::Log { minimum, maximum } => Some([minimum, maximum]),
             Self::Standard { mean, deviation } => Some(standard_range(mean, deviation)),
-            Self::OneHot { .. } | Self::Ordinal { .. } | Self::Flag { .. } | Self::Days { .. } => None,
+            Self::OneHot { .. }
+            | Self::Ordinal { .. }
+            | Self::Flag { .. }
+            | Self::Days { .. }
+            | Self::Tokens { .. } => None,
         }
     }
 }
@@ -194,6 +205,10 @@ struct Written {
     #[serde(skip_serializing_if = "Option::is_none")]
     last_day: Option<Day>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    length: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<StandIn>,
 }
 
@@ -207,8 +222,7 @@ enum StandIn {
 
 /// The word that asks for a number that says whether the cell is missing.
 const FLAG: &str = "flag";
-const ENCODINGS: &str =
-    "minimum and maximum, log_range, mean and deviation, one_hot, ordinal, flag, or first_day and last_day";
+const ENCODINGS: &str = "minimum and maximum, log_range, mean and deviation, one_hot, ordinal, flag, first_day and last_day, or tokens and length";
 
 impl TryFrom<Written> for Feature {
     type Error = String;
@@ -227,6 +241,7 @@ impl TryFrom<Written> for Feature {
             }
         };
         let name = columns.as_str();
+        // Each way that is written: to take the first would pass over another without a word.
         let mut found = Vec::new();
         if let Some((minimum, maximum)) =
             pair(name, ["minimum", "maximum"], written.minimum, written.maximum)?
@@ -249,6 +264,9 @@ impl TryFrom<Written> for Feature {
         {
             found.push(Encoding::Days { first, last });
         }
+        if let Some((words, length)) = pair(name, ["tokens", "length"], written.tokens, written.length)? {
+            found.push(Encoding::Tokens { words, length });
+        }
         let ways = found.len();
         let [encoding] = <[Encoding; 1]>::try_from(found).map_err(|_| {
             format!("the feature {name:?} says in {ways} ways how its cells become numbers; give it one of {ENCODINGS}")
@@ -264,12 +282,12 @@ impl TryFrom<Written> for Feature {
 }
 
 /// Two keys that mean something together.
-fn pair<T>(
+fn pair<T, U>(
     name: &str,
     [first, second]: [&str; 2],
     one: Option<T>,
-    other: Option<T>,
-) -> Result<Option<(T, T)>, String> {
+    other: Option<U>,
+) -> Result<Option<(T, U)>, String> {
     let half = |has: &str, lacks: &str| {
         Err(format!("the feature {name:?} has `{has}` and no `{lacks}`; give both, or neither"))
     };
@@ -303,6 +321,9 @@ impl From<Feature> for Written {
             Encoding::Flag { value } => written.flag = Some(value),
             Encoding::Days { first, last } => {
                 (written.first_day, written.last_day) = (Some(first), Some(last));
+            }
+            Encoding::Tokens { words, length } => {
+                (written.tokens, written.length) = (Some(words), Some(length));
             }
         }
         written.missing = match missing {

@@ -18,6 +18,7 @@ mod encoder;
 mod feature;
 mod pattern;
 mod usable;
+mod words;
 
 use std::borrow::Cow;
 
@@ -28,6 +29,7 @@ pub use encoder::{Cell, Encoder, Fit, Unfit, spelled};
 pub use feature::{CellKind, ColumnNames, Encoding, Feature, Missing, STANDARD_SCORE_MAX};
 pub use pattern::{Pattern, PatternError};
 pub use usable::TableFault;
+pub use words::{vocabulary, words_of};
 
 /// Most columns that a plan asks for, and most numbers that its model gets of a row.
 pub const PLAN_COLUMNS_MAX: usize = 1 << 16;

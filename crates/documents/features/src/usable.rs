@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    CellKind, Classes, ColumnNames, Data, Day, Encoding, Feature, Missing, PLAN_COLUMNS_MAX, Pattern, spelled,
+    CellKind, Classes, ColumnNames, Data, Day, Encoding, Feature, Missing, PLAN_COLUMNS_MAX, Pattern,
+    spelled, words_of,
 };
 
 const CLASSES_MAX: usize = 1 << 12;
@@ -169,15 +170,37 @@ fn one(field: &str, feature: &Feature, faults: &mut Faults) {
         }),
         Encoding::Days { first, last } => faults
             .require(first < last, field, || format!("column {column:?}: first_day must be before last_day")),
+        Encoding::Tokens { words, length } => tokens(field, column, words, *length, faults),
     }
     stand_in(field, feature, faults);
+}
+
+/// Words that no text has would never be met.
+fn tokens(field: &str, column: &str, words: &[String], length: usize, faults: &mut Faults) {
+    faults.require((1..=PLAN_COLUMNS_MAX).contains(&length), field, || {
+        format!("column {column:?}: length must be between 1 and {PLAN_COLUMNS_MAX} words")
+    });
+    faults.require(!words.is_empty(), field, || {
+        format!("column {column:?}: tokens lists no word; list those that the model is to know")
+    });
+    let mut seen = BTreeSet::new();
+    for word in words {
+        faults.require(words_of(word).eq([word.as_str()]), field, || {
+            format!("column {column:?}: {word:?} is not one word in lower case, as texts are cut into")
+        });
+        faults.require(seen.insert(word), field, || {
+            format!("column {column:?}: the word {word:?} is listed twice; list it once")
+        });
+    }
 }
 
 /// What stands for a missing cell must be a cell that the feature takes.
 fn stand_in(field: &str, feature: &Feature, faults: &mut Faults) {
     let column = feature.name();
+    let is_tokens = matches!(feature.encoding, Encoding::Tokens { .. });
     let usable = match (&feature.missing, feature.kind()) {
-        (Missing::Misfit | Missing::Flagged, _) => true,
+        (Missing::Misfit, _) => true,
+        (Missing::Flagged, _) => !is_tokens,
         (Missing::Number(number), CellKind::Number) => {
             feature.encoding.number_range().is_some_and(|[low, high]| (low..=high).contains(number))
         }
@@ -191,6 +214,8 @@ fn stand_in(field: &str, feature: &Feature, faults: &mut Faults) {
             | Encoding::Log { .. }
             | Encoding::Standard { .. }
             | Encoding::Days { .. } => false,
+            // Also one without a word.
+            Encoding::Tokens { .. } => !text.chars().any(char::is_control),
         },
         (Missing::Text(text), CellKind::Day) => match (&feature.encoding, text.parse::<Day>()) {
             (Encoding::Days { first, last }, Ok(day)) => (*first..=*last).contains(&day),
@@ -198,12 +223,14 @@ fn stand_in(field: &str, feature: &Feature, faults: &mut Faults) {
         },
     };
     let wanted = match feature.kind() {
+        CellKind::Text if is_tokens => "a text, such as \"\"",
         CellKind::Number => "a number within the range",
         CellKind::Text => "one of the categories",
         CellKind::Day => "a day between first_day and last_day, like \"2020-01-31\"",
     };
+    let flag = if is_tokens { "" } else { ", or \"flag\"" };
     faults.require(usable, field, || {
-        format!("column {column:?}: missing must be {wanted}, or \"flag\", or be left out")
+        format!("column {column:?}: missing must be {wanted}{flag}, or be left out")
     });
 }
 

@@ -108,8 +108,22 @@ pub(crate) fn travels(plan: &Plan) -> Result<(), Problems> {
 
 /// What a network is declared for must be the plan's table.
 fn network(plan: &Plan, problems: &mut Problems) {
-    let Some(network) = &plan.model.network else { return };
     let data = &plan.data;
+    let vocabulary_of = |feature: &Feature| match &feature.encoding {
+        Encoding::Tokens { words, .. } => Some(features::vocabulary(words)),
+        _ => None,
+    };
+    let network = plan.model.network.as_ref();
+    if let Some(vocabulary) = data.features.iter().find_map(vocabulary_of)
+        && !network.is_some_and(|network| matches!(network.input, Shape::Tokens { .. }))
+    {
+        let length = data.width();
+        problems.add("data.features", format!(
+            "nothing but an embedding takes the numbers of words: give model.network the input {{ kind = \"tokens\", length = {length}, \
+             vocabulary = {vocabulary} }} and a first layer {{ kind = \"embedding\", width = 16 }}"
+        ));
+    }
+    let Some(network) = network else { return };
     problems.require(plan.model.hidden.is_empty(), "model.hidden", || {
         "says one model and model.network another; leave one of the two out".into()
     });
@@ -130,14 +144,19 @@ fn network(plan: &Plan, problems: &mut Problems) {
             Missing::Number(number) => number.fract() == 0.0,
             Missing::Flagged | Missing::Text(_) => false,
         };
-        stands_in
-            && matches!(feature.encoding, Encoding::Range { minimum, maximum } if [minimum, maximum] == range)
+        match &feature.encoding {
+            Encoding::Range { minimum, maximum } => stands_in && [*minimum, *maximum] == range,
+            _ => vocabulary_of(feature) == Some(vocabulary),
+        }
     };
     let unscaled = data.scaled_to == range && data.features.iter().all(whole);
     problems.require(unscaled, "data.features", || {
         format!(
-            "tokens are not scaled: every column's range, and data.scaled_to, must be [{:?}, {:?}]",
-            range[0], range[1]
+            "tokens are not scaled: every column's range, and data.scaled_to, must be [{:?}, {:?}]; a list of tokens has {} words, as 0 \
+             stands for none and 1 for any other",
+            range[0],
+            range[1],
+            range[1] - 1.0
         )
     });
 }
@@ -410,6 +429,36 @@ mod tests {
         plan.data.features = (0..784).map(|pixel| Feature::range(format!("p{pixel}"), 0.0, 255.0)).collect();
         edit(&mut plan);
         plan.validate()
+    }
+
+    #[test]
+    fn words_of_texts_need_a_network_that_takes_as_many_numbers_as_there_are_words() {
+        let mut plan = Plan::from_toml(SAMPLE).unwrap();
+        let words = ["pain".to_owned(), "fever".to_owned()];
+        let encoding = Encoding::Tokens { words: words.into(), length: 8 };
+        plan.data.features = vec![Feature { encoding, ..Feature::range("note", 0.0, 1.0) }];
+        plan.data.scaled_to = [0.0, 3.0];
+        let why = plan.validate().unwrap_err().to_string();
+        assert!(why.contains(r#"the input { kind = "tokens", length = 8, vocabulary = 4 }"#), "{why}");
+        let network = |vocabulary| {
+            let input = format!("input = {{ kind = \"tokens\", length = 8, vocabulary = {vocabulary} }}");
+            let layers = r#"layers = [{ kind = "embedding", width = 3 }, { kind = "mean_positions" }, { kind = "linear", width = 2 }]"#;
+            toml::from_str(&format!("{input}\n{layers}")).unwrap()
+        };
+        plan.data.classes = 2.into();
+        plan.format = Some(3);
+        plan.data.classes = 2.into();
+        plan.model.hidden.clear();
+        plan.model.network = Some(network(5));
+        let why = plan.validate().unwrap_err().to_string();
+        assert!(why.contains("must be [0.0, 4.0]; a list of tokens has 3 words"), "{why}");
+        plan.model.network = Some(network(4));
+        assert_eq!(plan.validate(), Ok(()));
+        plan.data.features[0].missing = Missing::Flagged;
+        let why = plan.validate().unwrap_err().to_string();
+        assert!(why.contains(r#"missing must be a text, such as "", or be left out"#), "{why}");
+        let written = toml::to_string(&plan).unwrap();
+        assert!(written.contains("tokens = [\"pain\", \"fever\"]\nlength = 8"), "{written}");
     }
 
     #[test]

@@ -36,12 +36,12 @@ impl LeftOut {
     }
 }
 
-/// A column of which cells lay outside their range.
+/// A column of which cells were clipped.
 #[derive(Debug, Clone, PartialEq)]
 struct Clipped {
     column: String,
     count: u64,
-    range: String,
+    how: String,
 }
 
 impl Remarks {
@@ -73,30 +73,31 @@ impl Remarks {
             .map(|((column, feature), count)| Clipped {
                 column: column.into_owned(),
                 count: *count,
-                range: range(&feature.encoding),
+                how: how_clipped(&feature.encoding),
             })
             .collect();
     }
 }
 
-/// The range that cells are clipped to; only those that have one are.
-fn range(encoding: &Encoding) -> String {
-    match (encoding.number_range(), encoding) {
+/// What cells lie beyond, and what they are read as; only those of some encodings are.
+fn how_clipped(encoding: &Encoding) -> String {
+    let range = match (encoding.number_range(), encoding) {
         (Some([minimum, maximum]), _) => format!("{minimum} to {maximum}"),
         (None, Encoding::Days { first, last }) => format!("{first} to {last}"),
+        (None, Encoding::Tokens { length, .. }) => {
+            return format!("have more than {length} words, of which the first {length} are read");
+        }
         (None, other) => other.to_string(),
-    }
+    };
+    format!("lie outside {range} and are read as its ends")
 }
 
 /// One line for all of it.
 impl fmt::Display for Remarks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut said = Vec::new();
-        for Clipped { column, count, range } in self.clipped.iter().take(NAMED_MAX) {
-            said.push(format!(
-                "{count} of {} cells in column {column} lie outside {range} and are read as its ends",
-                self.rows
-            ));
+        for Clipped { column, count, how } in self.clipped.iter().take(NAMED_MAX) {
+            said.push(format!("{count} of {} cells in column {column} {how}", self.rows));
         }
         if self.clipped.len() > NAMED_MAX {
             said.push(format!(

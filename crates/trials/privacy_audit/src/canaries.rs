@@ -142,6 +142,11 @@ fn cell(encoding: &Encoding, at_ends: bool, whole: bool, rng: &mut ChaCha20Rng) 
         Encoding::Flag { value } => quoted(value),
         Encoding::Days { first, .. } if drawn & 1 == 0 => first.to_string(),
         Encoding::Days { last, .. } => last.to_string(),
+        Encoding::Tokens { words, length } => {
+            let texts = words.iter().cycle().skip(drawn as usize % words.len().max(1));
+            let words: Vec<&str> = texts.take(*length).map(String::as_str).collect();
+            quoted(&words.join(" "))
+        }
         Encoding::Range { .. } | Encoding::Log { .. } | Encoding::Standard { .. } => String::new(),
     }
 }
