@@ -32,6 +32,8 @@ pub enum Column {
     Flag {},
     /// Days: a feature.
     Date {},
+    /// Any text: a feature by its words.
+    Text {},
     /// Who the row is of: what a promise about persons goes by, and never a feature.
     Person {},
 }
@@ -44,17 +46,20 @@ impl Column {
             Self::Category { .. } => "category",
             Self::Flag {} => "flag",
             Self::Date {} => "date",
+            Self::Text {} => "text",
             Self::Person {} => "person",
         }
     }
 
     /// Whether a feature can be made of it at all.
     fn serves(&self, feature: &Feature) -> bool {
+        let by_words = matches!(feature.encoding, Encoding::Tokens { .. });
         match self {
             Self::Number {} | Self::Label { .. } => feature.kind() == CellKind::Number,
             // A whole number is compared with texts by its digits.
-            Self::Flag {} => matches!(feature.kind(), CellKind::Number | CellKind::Text),
+            Self::Flag {} => matches!(feature.kind(), CellKind::Number | CellKind::Text) && !by_words,
             Self::Category { .. } => feature.kind() == CellKind::Text,
+            Self::Text {} => by_words,
             Self::Date {} => feature.kind() == CellKind::Day,
             Self::Person {} => false,
         }
@@ -65,7 +70,7 @@ impl Column {
         match self {
             Self::Category { values } => values.iter().map(String::as_str).collect(),
             Self::Flag {} => vec!["0", "1"],
-            Self::Number {} | Self::Label { .. } | Self::Date {} | Self::Person {} => vec![],
+            Self::Number {} | Self::Label { .. } | Self::Date {} | Self::Text {} | Self::Person {} => vec![],
         }
     }
 }
@@ -158,11 +163,15 @@ fn check_label(data: &Data, column: &Column) -> Result<(), Refusal> {
         (Classes::Flag(_), Column::Category { .. } | Column::Flag {}) => return Ok(()),
         (
             Classes::Count(_),
-            Column::Number {} | Column::Category { .. } | Column::Date {} | Column::Person {},
+            Column::Number {}
+            | Column::Category { .. }
+            | Column::Date {}
+            | Column::Text {}
+            | Column::Person {},
         )
         | (
             Classes::Names(_) | Classes::Flag(_),
-            Column::Number {} | Column::Label { .. } | Column::Date {} | Column::Person {},
+            Column::Number {} | Column::Label { .. } | Column::Date {} | Column::Text {} | Column::Person {},
         ) => {
             return Err(no_label());
         }

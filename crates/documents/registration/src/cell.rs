@@ -15,7 +15,7 @@ use crate::document::Registration;
 pub enum RegisteredCell<'a> {
     Missing,
     Number(f64),
-    /// A category's word, a day like `2020-01-31`, or what a person goes by.
+    /// A category's word, a day like `2020-01-31`, a text as it is written, or what a person goes by.
     Text(Cow<'a, str>),
 }
 
@@ -103,6 +103,7 @@ impl CellReader<'_> {
                 }
             }
             Meaning::Date(form) => form.iso(text).map(RegisteredCell::from).ok_or(Misread::NoDate),
+            Meaning::Text => Ok(RegisteredCell::Text(Cow::Borrowed(text))),
             Meaning::Person => Ok(RegisteredCell::Text(self.person(text))),
             Meaning::Ignore => Err(Misread::NoValue),
         }

@@ -32,6 +32,7 @@ impl RegisteredColumn {
             }
             Column::Flag {} => Meaning::Flag { yes: [YES.to_owned()].into(), no: [NO.to_owned()].into() },
             Column::Date {} => Meaning::Date(DateForm::Iso),
+            Column::Text {} => Meaning::Text,
             Column::Person {} => Meaning::Person,
         };
         Self { from: None, meaning, missing: Vec::new() }
@@ -47,6 +48,7 @@ impl RegisteredColumn {
             }
             Meaning::Flag { .. } => Some(Column::Flag {}),
             Meaning::Date(_) => Some(Column::Date {}),
+            Meaning::Text => Some(Column::Text {}),
             Meaning::Person => Some(Column::Person {}),
             Meaning::Ignore => None,
         }
@@ -67,6 +69,8 @@ pub enum Meaning {
         no: BTreeSet<String>,
     },
     Date(DateForm),
+    /// Whatever people write: a plan may ask for its words.
+    Text,
     /// Whose the row is.
     Person,
     /// Nothing that a plan may ask for.
@@ -123,7 +127,7 @@ impl DateForm {
 const YES: &str = "1";
 const NO: &str = "0";
 
-const TYPES: [&str; 7] = ["number", "label", "category", "flag", "date", "person", "ignore"];
+const TYPES: [&str; 8] = ["number", "label", "category", "flag", "date", "text", "person", "ignore"];
 
 /// [`RegisteredColumn`] by its keys.
 #[derive(Deserialize)]
@@ -163,6 +167,7 @@ impl Written {
             "category" => self.category(problems).map(Meaning::Category),
             "flag" => Some(self.flag(problems)),
             "date" => self.date(problems).map(Meaning::Date),
+            "text" => Some(Meaning::Text),
             "person" => Some(Meaning::Person),
             "ignore" => Some(Meaning::Ignore),
             other => {
@@ -318,7 +323,9 @@ impl Meaning {
             Self::Category(values) => values.keys().map(String::as_str).collect(),
             Self::Label(Label { values: Some(values), .. }) => values.keys().map(String::as_str).collect(),
             Self::Flag { yes, no } => yes.union(no).map(String::as_str).collect(),
-            Self::Number(_) | Self::Label(_) | Self::Date(_) | Self::Person | Self::Ignore => BTreeSet::new(),
+            Self::Number(_) | Self::Label(_) | Self::Date(_) | Self::Text | Self::Person | Self::Ignore => {
+                BTreeSet::new()
+            }
         }
     }
 }

@@ -142,6 +142,37 @@ fn all_that_an_operator_should_know_of_registered_files_is_said_before_any_plan(
 }
 
 #[test]
+fn the_words_of_a_registered_text_are_numbers_and_a_plan_takes_no_other_column_for_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = written(folder.path(), "ill,Befund\n1,\"No pain, no\nfever\"\n0,?\n1,PAIN again and again\n");
+    let data: Data = toml::from_str(
+        r#"
+        label = "ill"
+        classes = 2
+        scaled_to = [0.0, 4.0]
+        features = [{ column = "note", tokens = ["pain", "no", "fever"], length = 3, missing = "" }]
+        "#,
+    )
+    .unwrap();
+    let text = |note: &str| {
+        let columns = format!("[columns]\nill = {{ type = \"label\", classes = 2 }}\nnote = {{ {note} }}\n");
+        registration(&format!("[dialect]\nline_breaks = true\nmissing = [\"?\"]\n{columns}"))
+    };
+    let notes = text("from = \"Befund\", type = \"text\"");
+    assert_eq!(notes.schema().unwrap().check(&data), Ok(()));
+    let table = Dataset::load(&path, Some(&notes), &data).unwrap();
+    assert_eq!(table.features(), [3.0, 2.0, 3.0, 0.0, 0.0, 0.0, 2.0, 1.0, 1.0]);
+    let remarks = table.remarks().to_string();
+    assert!(
+        remarks.contains("2 of 3 cells in column note have more than 3 words, of which the first 3 are read"),
+        "{remarks}"
+    );
+    let numbers = text("type = \"number\"");
+    let why = numbers.schema().unwrap().check(&data).unwrap_err().to_string();
+    assert!(why.contains("note") && why.contains("number") && why.contains("words"), "{why}");
+}
+
+#[test]
 fn plain_files_are_held_against_a_schema_and_are_counted_without_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = written(folder.path(), "sex,ill,day,age\nmale,1,2020-01-31,4\nother,2,31.1.2020,four\n");

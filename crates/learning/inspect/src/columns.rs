@@ -39,6 +39,8 @@ pub(crate) enum Holds {
     },
     Categories(Vec<String>),
     Dates(&'static str),
+    /// Texts of which a plan takes the words.
+    Words,
     /// So many different texts that they are no categories.
     Texts,
     Nothing,
@@ -50,7 +52,7 @@ impl Holds {
         let is = match self {
             Self::Numbers => "numbers",
             Self::Classes { .. } => "the numbers of classes",
-            Self::Categories(_) | Self::Texts => "texts",
+            Self::Categories(_) | Self::Words | Self::Texts => "texts",
             Self::Dates(_) => "days",
             Self::Nothing => "no cell that is known",
         };
@@ -60,6 +62,7 @@ impl Holds {
                 | (Asked::Number, Self::Numbers)
                 | (Asked::Classes(_), Self::Classes { .. })
                 | (Asked::Text, Self::Categories(_) | Self::Texts)
+                | (Asked::Words, Self::Words)
                 | (Asked::Day, Self::Dates(_))
         );
         (!is_asked).then_some(is)
@@ -114,6 +117,9 @@ impl Counted {
         let values = || self.values.keys().filter(|value| !missing.contains(&value.as_str()));
         if known == 0 {
             return Holds::Nothing;
+        }
+        if asked == Asked::Words {
+            return Holds::Words;
         }
         let are_numbers = self.numbers == known;
         let date = DateForm::ALL.iter().zip(self.dates).find(|(_, count)| *count == known);

@@ -47,7 +47,7 @@ impl Kind {
             Holds::Classes { .. } => Self::Label,
             Holds::Categories(_) => Self::Category,
             Holds::Dates(_) => Self::Date,
-            Holds::Texts => Self::Text,
+            Holds::Words | Holds::Texts => Self::Text,
             Holds::Nothing => Self::Empty,
         }
     }
@@ -60,6 +60,7 @@ impl Kind {
             Meaning::Category(_) => Self::Category,
             Meaning::Flag { .. } => Self::Flag,
             Meaning::Date(_) => Self::Date,
+            Meaning::Text => Self::Text,
             Meaning::Person => Self::Person,
             Meaning::Ignore => Self::Ignored,
         }

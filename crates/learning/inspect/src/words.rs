@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use datasets::bare_name;
-use plan::{CellKind, Classes, Data};
+use plan::{CellKind, Classes, Data, Encoding};
 
 /// What is known of a column before it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) enum Asked {
     Classes(usize),
     Number,
     Text,
+    /// Texts of which it takes the words.
+    Words,
     Day,
 }
 
@@ -26,7 +28,7 @@ impl Asked {
             Self::Nothing | Self::Label => "anything",
             Self::Classes(_) => "the numbers of classes",
             Self::Number => "numbers",
-            Self::Text => "texts",
+            Self::Text | Self::Words => "texts",
             Self::Day => "days",
         }
     }
@@ -37,6 +39,7 @@ pub(crate) fn asked(plan: &Data) -> BTreeMap<String, Asked> {
     let features = plan.columns().map(|(column, feature)| {
         let asked = match feature.kind() {
             CellKind::Number => Asked::Number,
+            CellKind::Text if matches!(feature.encoding, Encoding::Tokens { .. }) => Asked::Words,
             CellKind::Text => Asked::Text,
             CellKind::Day => Asked::Day,
         };

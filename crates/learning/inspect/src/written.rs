@@ -116,6 +116,7 @@ impl Proposal {
                 "write { CELL = WORD } where the federation's words differ",
             ),
             Holds::Dates(form) => (format!("type = \"date\", written = {}", quoted(form)), "days"),
+            Holds::Words => ("type = \"text\"".into(), "texts, of which the plan takes the words"),
             Holds::Texts => (
                 "type = \"ignore\"".into(),
                 "texts, nearly all different: names, notes or numbers of patients?",

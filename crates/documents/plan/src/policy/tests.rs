@@ -206,7 +206,7 @@ fn what_a_plan_asks_of_a_table_is_held_against_the_schema_alone() {
         assert!(of(text).validate().unwrap_err().to_string().contains(why), "{text}");
     }
     for wrong in [
-        "a = { kind = \"text\" }",
+        "a = { kind = \"prose\" }",
         "a = { kind = \"number\", classes = 2 }",
         "a = { kind = \"label\" }",
         "a = { kind = \"category\" }",
