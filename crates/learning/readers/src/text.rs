@@ -42,8 +42,9 @@ impl<R: Read> TextRecords<R> {
     pub(crate) fn new(file: R, dialect: &Dialect) -> Result<Self, FileFault> {
         let marks = dialect.marks().map_err(FileFault::Dialect)?;
         let encoding = encoding(&dialect.encoding)?;
+        let is_headed = dialect.header || dialect.skip_lines > 0;
         let mut records = Self {
-            window: Window::new(Source::new(file, dialect.compression)?, encoding)?,
+            window: Window::new(Source::new(file, dialect.compression)?, encoding, is_headed)?,
             splitter: Splitter { separator: marks.separator, quote: marks.quote, kept: COLUMNS_MAX },
             encoding: encoding.name(),
             comment: dialect.comment.clone().into_bytes(),

@@ -44,13 +44,22 @@ pub(crate) enum Line {
 }
 
 impl<R: Read> Window<R> {
-    pub(crate) fn new(mut source: Source<R>, encoding: &'static Encoding) -> Result<Self, FileFault> {
+    /// `is_headed`: whether the file begins with something else than a record.
+    pub(crate) fn new(
+        mut source: Source<R>,
+        encoding: &'static Encoding,
+        is_headed: bool,
+    ) -> Result<Self, FileFault> {
         let mut head = Vec::new();
         let read = source.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head);
         read.map_err(|why| source.fault(why))?;
-        let marked = Encoding::for_bom(&head);
+        let mut marked = Encoding::for_bom(&head);
         if let Some((found, _)) = marked.filter(|(found, _)| *found != encoding) {
-            return Err(FileFault::ByteOrderMark { found: found.name(), registered: encoding.name() });
+            if is_headed {
+                return Err(FileFault::ByteOrderMark { found: found.name(), registered: encoding.name() });
+            }
+            // The bytes of a record: whatever stands in the first one keeps the others from being read no more than elsewhere.
+            marked = None;
         }
         let mut first = Cursor::new(head.clone());
         first.set_position(marked.map_or(0, |(_, length)| length as u64));
@@ -291,7 +300,7 @@ mod tests {
     }
 
     fn window(bytes: &[u8]) -> Window<Dripping<'_>> {
-        Window::new(Source::new(Dripping(bytes), Compression::None).unwrap(), UTF_8).unwrap()
+        Window::new(Source::new(Dripping(bytes), Compression::None).unwrap(), UTF_8, true).unwrap()
     }
 
     fn lines(bytes: &[u8]) -> Vec<String> {

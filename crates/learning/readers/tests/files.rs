@@ -37,6 +37,26 @@ fn encoded(encoding: &str) -> Dialect {
 }
 
 #[test]
+fn a_first_record_that_begins_like_a_byte_order_mark_costs_itself_as_any_other_does() {
+    let headless = |encoding| Dialect {
+        header: false,
+        columns: vec!["a".into(), "b".into()],
+        encoding: String::from(encoding),
+        ..Dialect::default()
+    };
+    let broken = Err(RecordFault::NotText("UTF-8"));
+    let found = cells(b"\xff\xfe1,2\n3,4\n", &headless("utf-8")).unwrap();
+    assert_eq!(found, [broken, rows(&[["3", "4"]]).remove(0)]);
+    let found = cells(b"\xef\xbb\xbf1,2\n3,4\n", &headless("windows-1252")).unwrap();
+    assert_eq!(found, rows(&[["\u{ef}\u{bb}\u{bf}1", "2"], ["3", "4"]]));
+    let found = cells(b"\xef\xbb\xbf1,2\n3,4\n", &headless("utf-8")).unwrap();
+    assert_eq!(found, rows(&[["1", "2"], ["3", "4"]]), "its own is none of its text");
+    // The line above is no record.
+    let headed = Dialect { skip_lines: 1, ..headless("utf-8") };
+    assert!(matches!(cells(b"\xff\xfeabove\n3,4\n", &headed), Err(FileFault::ByteOrderMark { .. })));
+}
+
+#[test]
 fn text_is_read_in_the_encoding_that_is_registered() {
     let expected = rows(&[["71", "Ä"], ["64", "b"]]);
     let utf16 = |bytes: fn(u16) -> [u8; 2]| TEXT.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
