@@ -100,7 +100,8 @@ impl Tables {
 /// What may not be what was meant, of the table and of the plan's room for it.
 pub(crate) fn remarks(plan: &Plan, data: &Dataset) -> Option<String> {
     let of_table = Some(data.remarks()).filter(|remarks| !remarks.is_empty()).map(ToString::to_string);
-    let of_plan = beyond_room(plan, data).into_iter().chain(of_one_row(plan, data));
+    let of_plan =
+        [beyond_room(plan, data), of_one_row(plan, data), of_one_person(plan, data)].into_iter().flatten();
     let said: Vec<String> = of_table.into_iter().chain(of_plan).collect();
     (!said.is_empty()).then(|| said.join("; "))
 }
@@ -157,6 +158,22 @@ fn of_one_row(plan: &Plan, data: &Dataset) -> Option<String> {
         persons.len(),
         persons.rows_max()
     ))
+}
+
+/// Whether one person's rows make up a batch of their own. They are trained on together or not at all, so that a round in which that person
+/// is drawn takes more than twice as long as others, and one that takes too long has nothing of anybody's.
+fn of_one_person(plan: &Plan, data: &Dataset) -> Option<String> {
+    let sampling = plan.privacy.promise()?.sampling().filter(|sampling| sampling.unit == Sampled::Person)?;
+    let persons = data.persons()?;
+    let (most, mean) = (persons.rows_max(), persons.rows_of_all() as f64 * sampling.rate);
+    // A batch takes the time of a micro-batch at the least.
+    (most > plan.training.micro_batch && most as f64 > mean).then(|| {
+        format!(
+            "one person has {most} rows, and a batch about {mean:.0} of all persons: a round in which that person is drawn takes so much \
+             longer, and where it takes longer than the plan gives, no person's data is in it; ask its author for a larger \
+             ready_after_ms, and set ready_after_ms_min in this silo's policy"
+        )
+    })
 }
 
 /// Whether batches may have more rows than the integers of their sums have room for.
@@ -250,6 +267,29 @@ mod tests {
             ),
             "{beyond}"
         );
+    }
+
+    #[test]
+    fn a_person_whose_rows_make_up_a_batch_is_said_where_persons_are_the_unit() {
+        let mut plan = sim::private_plan(3, 2, 5.0);
+        let sampling = plan.privacy.promise_mut().unwrap().sampling_mut().unwrap();
+        (sampling.rate, sampling.unit) = (0.5, Sampled::Person);
+        let said = |plan: &Plan, rows_of_one: usize, others: usize| {
+            let rows = "0,0.1,0.2,0.3\n".repeat(rows_of_one + others);
+            let text = format!("label,a,b,c\n{rows}");
+            let data = Dataset::from_csv("silo.csv", text.as_bytes(), &plan.data).unwrap();
+            let names: Vec<String> =
+                (0..rows_of_one + others).map(|row| row.saturating_sub(rows_of_one).to_string()).collect();
+            let names: Vec<Option<&str>> = names.iter().map(|name| Some(name.as_str())).collect();
+            remarks(plan, &data.of_persons(&names).unwrap())
+        };
+        let few = plan.training.micro_batch;
+        assert_eq!(said(&plan, few - 1, 3), None, "a micro-batch is computed whole in any case");
+        let remark = said(&plan, few + 3, 3).unwrap();
+        assert!(remark.starts_with(&format!("one person has {} rows", few + 4)), "{remark}");
+        assert_eq!(said(&plan, few + 3, 2 * few), None);
+        plan.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = Sampled::Record;
+        assert!(said(&plan, few + 3, 3).unwrap().starts_with("the plan's promise is about one row"));
     }
 
     #[test]
