@@ -146,7 +146,7 @@ fn what_the_journal_has_to_say_of_a_runs_plan_is_written_once_wherever_a_crash_c
         rounds_before: 3,
     };
     let mut plan = plan::Plan { parent: Some(parent), ..sim::private_plan(4, 9, 5.0) };
-    plan.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = plan::Sampled::Person;
+    plan.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = plan::Sampled::PERSON;
     let plan = plan.numbered([1; plan::Plan::ID_BYTES]);
     let expected = [ClientRecord::RoundsBefore { rounds: plan.rounds_before() }, ClientRecord::AboutPersons];
     for kept in 0..3 {

@@ -124,16 +124,20 @@ pub struct Sampling {
 
 /// What is drawn into a batch by itself, and contributes one clipped gradient.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(from = "section::Unit", into = "section::Unit")]
 pub enum Sampled {
     /// Each row. A person who has several contributes as often.
     #[default]
     Record,
-    /// A person with all their rows in the silo, as the silo's registration names them: the sum of the rows' gradients is clipped.
-    Person,
+    /// A person with their rows in the silo, as the silo's registration names them: the sum of the rows' gradients is clipped. Of the
+    /// rows that fit the plan the first `rows_max` are used, so that nobody's history alone makes a round late.
+    Person { rows_max: usize },
 }
 
 impl Sampled {
+    /// Persons, with so many rows as a plan that says nothing of it uses.
+    pub const PERSON: Self = Self::Person { rows_max: 256 };
+
     pub(crate) fn is_record(&self) -> bool {
         *self == Self::Record
     }
@@ -227,7 +231,7 @@ impl Promise {
     pub fn unit(&self) -> Unit {
         match self.sampling().map(|sampling| sampling.unit) {
             Some(Sampled::Record) => Unit::Record,
-            Some(Sampled::Person) => Unit::Person,
+            Some(Sampled::Person { .. }) => Unit::Person,
             None => Unit::Silo,
         }
     }
@@ -332,7 +336,7 @@ mod tests {
             ),
             (
                 PrivacyMode::DistributedDpSgd,
-                format!(r#"{promised},"unit":"person",{sampled},"scale_bits":16,"batch_rows_max":64"#),
+                format!(r#"{promised},"unit":{{"person":{{"rows_max":40}}}},{sampled},"scale_bits":16,"batch_rows_max":64"#),
             ),
             (
                 PrivacyMode::SiloDpSgd,

@@ -6,7 +6,7 @@ use params::Shape;
 use secagg::{COHORT_MAX, Threshold};
 
 use crate::document::Plan;
-use crate::privacy::{Privacy, Promise, Sampling, Scheme, Weights};
+use crate::privacy::{Privacy, Promise, Sampled, Sampling, Scheme, Weights};
 use crate::problems::Problems;
 
 const ROUNDS_MAX: u64 = 1_000_000;
@@ -16,6 +16,7 @@ const CLIP_NORM_MIN: f64 = 1e-30;
 const CLIP_NORM_MAX: f64 = 1e30;
 const BATCH_MAX: usize = 1 << 20;
 const BATCH_ROWS_MAX: u64 = 1 << 20;
+const PERSON_ROWS_MAX: usize = 1 << 20;
 /// Numbers of the examples that a silo holds in memory at once, in f32 and some times over: a plan must not fill a silo's.
 pub const VALUES_AT_ONCE_MAX: usize = 1 << 26;
 const DEADLINE_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
@@ -279,6 +280,11 @@ fn sampled(sampling: &Sampling, problems: &mut Problems) {
     problems.require((1..=BATCH_ROWS_MAX).contains(&sampling.rows_max), "privacy.batch_rows_max", || {
         format!("must be between 1 and {BATCH_ROWS_MAX}")
     });
+    if let Sampled::Person { rows_max } = sampling.unit {
+        problems.require((1..=PERSON_ROWS_MAX).contains(&rows_max), "privacy.unit", || {
+            format!("a person's rows_max must be between 1 and {PERSON_ROWS_MAX}")
+        });
+    }
 }
 
 /// The noise must keep the promise over the whole run; where it does not, the remedy is the calibrated one.

@@ -165,6 +165,13 @@ impl Dataset {
         &self.labels
     }
 
+    /// The rows of a person that are used where so many are: the first of those that fit, in the table's order. None where there is no
+    /// such person.
+    pub fn rows_of_person(&self, person: usize, rows_max: usize) -> impl Iterator<Item = usize> + '_ {
+        let rows = self.persons().into_iter().flat_map(move |persons| persons.rows(person));
+        rows.filter(|row| self.fits(*row)).take(rows_max)
+    }
+
     /// Whether there is such a row, and it fits the plan. One that does not, which only [`Dataset::load_leniently`] lets in,
     /// has a place and contributes nothing.
     pub fn fits(&self, row: usize) -> bool {

@@ -13,8 +13,8 @@
 //! be read, and for the norm's own rounding (below 2^-24 of it, for 2^28 parameters). So no batch is refused: who takes
 //! part would tell the size of a silo's data.
 //!
-//! Where a person is the unit, what is clipped is the sum of the gradients of all of that person's rows, added up one by one in the
-//! table's order: a function of these rows alone, wherever they stand among others in micro-batches. Then "record" above is "person".
+//! Where a person is the unit, what is clipped is the sum of the gradients of that person's rows, the first of those that fit, added up one
+//! by one in the table's order: a function of these rows alone, wherever they stand among others in micro-batches. Then "record" above is "person".
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -65,7 +65,7 @@ pub(crate) fn sum(
 /// What is drawn and clipped by itself.
 pub(crate) enum Units<'a> {
     Rows(&'a Dataset),
-    Persons(&'a Dataset, &'a Persons),
+    Persons { data: &'a Dataset, persons: &'a Persons, rows_max: usize },
 }
 
 impl<'a> Units<'a> {
@@ -75,9 +75,9 @@ impl<'a> Units<'a> {
     /// [`TrainError::NoPersons`]: a row is never taken for a person.
     pub(crate) fn of(plan: &Plan, data: &'a Dataset) -> Result<Self, TrainError> {
         match plan.sampled() {
-            Some(Sampled::Person) => {
+            Some(Sampled::Person { rows_max }) => {
                 let persons = data.persons().ok_or(TrainError::NoPersons)?;
-                Ok(Self::Persons(data, persons))
+                Ok(Self::Persons { data, persons, rows_max })
             }
             Some(Sampled::Record) | None => Ok(Self::Rows(data)),
         }
@@ -86,20 +86,20 @@ impl<'a> Units<'a> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Rows(data) => data.rows(),
-            Self::Persons(_, persons) => persons.len(),
+            Self::Persons { persons, .. } => persons.len(),
         }
     }
 
     fn data(&self) -> &'a Dataset {
         match self {
-            Self::Rows(data) | Self::Persons(data, _) => data,
+            Self::Rows(data) | Self::Persons { data, .. } => data,
         }
     }
 
     fn contributes(&self, unit: usize) -> bool {
         match self {
             Self::Rows(data) => data.fits(unit),
-            Self::Persons(data, persons) => persons.rows(unit).any(|row| data.fits(row)),
+            Self::Persons { data, rows_max, .. } => data.rows_of_person(unit, *rows_max).next().is_some(),
         }
     }
 }
@@ -116,10 +116,10 @@ pub(crate) fn of(
 ) -> Result<(Vec<f64>, i64), TrainError> {
     match units {
         Units::Rows(data) => of_rows(plan, model, data, batch, clip_norm, stop),
-        Units::Persons(data, persons) => {
+        Units::Persons { data, rows_max, .. } => {
             let mut total = Total::zero(model.values().len());
             let mut within_less_beyond = 0;
-            each_person(plan, model, data, persons, batch, stop, |descent| {
+            each_person(plan, model, data, *rows_max, batch, stop, |descent| {
                 within_less_beyond += add_clipped(total.room_for(1), descent, clip_norm);
             })?;
             Ok((total.rounded(), within_less_beyond))
@@ -157,13 +157,12 @@ fn each_person(
     plan: &Plan,
     model: &Params,
     data: &Dataset,
-    persons: &Persons,
+    rows_max: usize,
     batch: &[usize],
     stop: &Stop,
     mut visit: impl FnMut(&[f64]),
 ) -> Result<(), TrainError> {
-    let of_person =
-        |person: &usize| -> Vec<usize> { persons.rows(*person).filter(|row| data.fits(*row)).collect() };
+    let of_person = |person: &usize| -> Vec<usize> { data.rows_of_person(*person, rows_max).collect() };
     let rows: Vec<Vec<usize>> = batch.iter().map(of_person).filter(|rows| !rows.is_empty()).collect();
     let mut left: VecDeque<usize> = rows.iter().map(Vec::len).collect();
     let mut descent = Zeroizing::new(vec![0.0; model.values().len()]);
@@ -217,8 +216,8 @@ pub(crate) fn each(
 ) -> Result<Vec<Vec<f64>>, TrainError> {
     let all: Vec<usize> = (0..units.len()).collect();
     let mut descents = Vec::with_capacity(all.len());
-    if let Units::Persons(data, persons) = units {
-        each_person(plan, model, data, persons, &all, &Stop::default(), |descent| {
+    if let Units::Persons { data, rows_max, .. } = units {
+        each_person(plan, model, data, *rows_max, &all, &Stop::default(), |descent| {
             let mut clipped = vec![0.0; descent.len()];
             add_clipped(&mut clipped, descent, clip_norm);
             descents.push(clipped);

@@ -100,7 +100,7 @@ mod tests {
             "{why}"
         );
         let mut persons = sim::private_plan(3, 2, 5.0);
-        persons.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = Sampled::Person;
+        persons.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = Sampled::PERSON;
         std::fs::write(at("silo.toml"), REGISTRATION).unwrap();
         let why = fitted(&persons).unwrap_err().to_string();
         assert!(why.contains("no column of this silo's schema says whose a row is"), "{why}");

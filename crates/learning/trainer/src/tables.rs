@@ -101,7 +101,9 @@ impl Tables {
 pub(crate) fn remarks(plan: &Plan, data: &Dataset) -> Option<String> {
     let of_table = Some(data.remarks()).filter(|remarks| !remarks.is_empty()).map(ToString::to_string);
     let of_plan =
-        [beyond_room(plan, data), of_one_row(plan, data), of_one_person(plan, data)].into_iter().flatten();
+        [beyond_room(plan, data), of_one_row(plan, data), of_one_person(plan, data), unused(plan, data)]
+            .into_iter()
+            .flatten();
     let said: Vec<String> = of_table.into_iter().chain(of_plan).collect();
     (!said.is_empty()).then(|| said.join("; "))
 }
@@ -117,7 +119,7 @@ pub(crate) fn read_leniently(
 ) -> Result<(Dataset, Option<String>), DatasetError> {
     let (data, misfits) = Dataset::load_leniently(path, registration, &plan.data)?;
     let mut said: Vec<String> = (!misfits.is_empty()).then(|| misfits.to_string()).into_iter().collect();
-    let by_person = plan.sampled() == Some(Sampled::Person);
+    let by_person = matches!(plan.sampled(), Some(Sampled::Person { .. }));
     let data = match data.persons().map(|persons| data.rows() - persons.rows_of_all()) {
         Some(nobodys @ 1..) if by_person => {
             said.push(format!(
@@ -139,9 +141,11 @@ pub(crate) fn read_leniently(
 
 /// How many rows contribute: those that fit, and where persons are the unit are somebody's.
 pub(crate) fn contributing(plan: &Plan, data: &Dataset) -> usize {
-    match data.persons().filter(|_| plan.sampled() == Some(Sampled::Person)) {
-        Some(persons) => persons.rows_of_each().filter(|row| data.fits(*row)).count(),
-        None => (0..data.rows()).filter(|row| data.fits(*row)).count(),
+    match (plan.sampled(), data.persons()) {
+        (Some(Sampled::Person { rows_max }), Some(persons)) => {
+            (0..persons.len()).map(|person| data.rows_of_person(person, rows_max).count()).sum()
+        }
+        _ => (0..data.rows()).filter(|row| data.fits(*row)).count(),
     }
 }
 
@@ -163,16 +167,27 @@ fn of_one_row(plan: &Plan, data: &Dataset) -> Option<String> {
 /// Whether one person's rows make up a batch of their own. They are trained on together or not at all, so that a round in which that person
 /// is drawn takes more than twice as long as others, and one that takes too long has nothing of anybody's.
 fn of_one_person(plan: &Plan, data: &Dataset) -> Option<String> {
-    let sampling = plan.privacy.promise()?.sampling().filter(|sampling| sampling.unit == Sampled::Person)?;
-    let persons = data.persons()?;
-    let (most, mean) = (persons.rows_max(), persons.rows_of_all() as f64 * sampling.rate);
+    let sampling = plan.privacy.promise()?.sampling()?;
+    let (Sampled::Person { rows_max }, persons) = (sampling.unit, data.persons()?) else { return None };
+    let (most, mean) = (persons.rows_max().min(rows_max), persons.rows_of_all() as f64 * sampling.rate);
     // A batch takes the time of a micro-batch at the least.
     (most > plan.training.micro_batch && most as f64 > mean).then(|| {
         format!(
-            "one person has {most} rows, and a batch about {mean:.0} of all persons: a round in which that person is drawn takes so much \
+            "one person has {most} rows that are used, and a batch about {mean:.0} of all persons: a round in which that person is drawn takes so much \
              longer, and where it takes longer than the plan gives, no person's data is in it; ask its author for a larger \
              ready_after_ms, and set ready_after_ms_min in this silo's policy"
         )
+    })
+}
+
+/// Whether persons have more rows than the plan uses of one.
+fn unused(plan: &Plan, data: &Dataset) -> Option<String> {
+    let (Some(Sampled::Person { rows_max }), Some(persons)) = (plan.sampled(), data.persons()) else {
+        return None;
+    };
+    let more = (0..persons.len()).filter(|person| persons.rows(*person).nth(rows_max).is_some()).count();
+    (more > 0).then(|| {
+        format!("{more} persons have more than {rows_max} rows, of whom the plan uses the first {rows_max} that fit (rows_max in its unit)")
     })
 }
 
@@ -181,7 +196,7 @@ fn beyond_room(plan: &Plan, data: &Dataset) -> Option<String> {
     let sampling = plan.privacy.promise()?.sampling()?;
     let (units, word) = match sampling.unit {
         Sampled::Record => (data.rows(), "rows"),
-        Sampled::Person => (data.persons()?.len(), "persons"),
+        Sampled::Person { .. } => (data.persons()?.len(), "persons"),
     };
     let mean = units as f64 * sampling.rate;
     // A batch is larger once in a thousand million.
@@ -273,7 +288,7 @@ mod tests {
     fn a_person_whose_rows_make_up_a_batch_is_said_where_persons_are_the_unit() {
         let mut plan = sim::private_plan(3, 2, 5.0);
         let sampling = plan.privacy.promise_mut().unwrap().sampling_mut().unwrap();
-        (sampling.rate, sampling.unit) = (0.5, Sampled::Person);
+        (sampling.rate, sampling.unit) = (0.5, Sampled::Person { rows_max: 1 << 20 });
         let said = |plan: &Plan, rows_of_one: usize, others: usize| {
             let rows = "0,0.1,0.2,0.3\n".repeat(rows_of_one + others);
             let text = format!("label,a,b,c\n{rows}");
@@ -286,7 +301,7 @@ mod tests {
         let few = plan.training.micro_batch;
         assert_eq!(said(&plan, few - 1, 3), None, "a micro-batch is computed whole in any case");
         let remark = said(&plan, few + 3, 3).unwrap();
-        assert!(remark.starts_with(&format!("one person has {} rows", few + 4)), "{remark}");
+        assert!(remark.starts_with(&format!("one person has {} rows that are used", few + 4)), "{remark}");
         assert_eq!(said(&plan, few + 3, 2 * few), None);
         plan.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = Sampled::Record;
         assert!(said(&plan, few + 3, 3).unwrap().starts_with("the plan's promise is about one row"));
@@ -317,7 +332,7 @@ mod tests {
         let remarks = by_row.remarks.unwrap();
         assert!(remarks.contains("4 rows are of 3 persons, one of whom has 2"), "{remarks}");
         assert_eq!(read(&plan, registered("")).remarks, None, "nothing is known of persons");
-        unit(&mut plan, Sampled::Person);
+        unit(&mut plan, Sampled::PERSON);
         let by_person = read(&plan, named());
         let persons = by_person.data.persons().unwrap();
         let rows = |person| persons.rows(person).collect::<Vec<_>>();

@@ -220,7 +220,7 @@ fn a_promise_about_persons_needs_a_column_that_says_whose_a_row_is_and_can_be_as
     let rows = plan();
     assert_eq!(rows.unit(), Some(Unit::Record));
     let mut persons = Plan::clone(&rows);
-    persons.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = Sampled::Person;
+    persons.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = Sampled::PERSON;
     persons.format = Some(Plan::TYPED);
     let persons = persons.sign(&key(1));
     assert_eq!(

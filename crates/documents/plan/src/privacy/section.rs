@@ -196,3 +196,49 @@ impl From<super::Privacy> for Privacy {
         }
     }
 }
+
+/// [`Sampled`], by its keys.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged, expecting = "`unit` must be \"record\", \"person\", or { person = { rows_max = N } }")]
+pub(super) enum Unit {
+    Word(Word),
+    Bounded(Bounded),
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Word {
+    Record,
+    Person,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bounded {
+    person: PersonRows,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PersonRows {
+    rows_max: usize,
+}
+
+impl From<Unit> for Sampled {
+    fn from(unit: Unit) -> Self {
+        match unit {
+            Unit::Word(Word::Record) => Self::Record,
+            Unit::Word(Word::Person) => Self::PERSON,
+            Unit::Bounded(Bounded { person: PersonRows { rows_max } }) => Self::Person { rows_max },
+        }
+    }
+}
+
+impl From<Sampled> for Unit {
+    fn from(sampled: Sampled) -> Self {
+        match sampled {
+            Sampled::Record => Self::Word(Word::Record),
+            Sampled::Person { rows_max } => Self::Bounded(Bounded { person: PersonRows { rows_max } }),
+        }
+    }
+}

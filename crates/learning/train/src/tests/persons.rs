@@ -11,7 +11,7 @@ use super::*;
 fn by_person(clip_norm: f64) -> Plan {
     let mut plan = plan(vec![6], Activation::Tanh, 5, 3);
     clip_at(&mut plan, clip_norm);
-    plan.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = Sampled::Person;
+    plan.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = Sampled::PERSON;
     plan
 }
 
@@ -32,6 +32,22 @@ fn owned(data: Dataset, owners: &str) -> Dataset {
 
 fn norm(values: &[f64]) -> f64 {
     values.iter().map(|value| value * value).sum::<f64>().sqrt()
+}
+
+#[test]
+fn of_a_persons_rows_the_first_that_fit_are_used_and_no_more() {
+    let mut plan = by_person(0.3);
+    let model = plan.initial_model();
+    let all = owned(table(&plan, 11), "abacb-aacab");
+    let whole = descents(&plan, &model, &all, 1e9).unwrap();
+    plan.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = Sampled::Person { rows_max: 2 };
+    let bounded = descents(&plan, &model, &all, 1e9).unwrap();
+    // The same table in which what is beyond two is nobody's.
+    let cut = owned(table(&plan, 11), "abacb---c--");
+    plan.privacy.promise_mut().unwrap().sampling_mut().unwrap().unit = Sampled::PERSON;
+    assert_eq!(bounded, descents(&plan, &model, &cut, 1e9).unwrap());
+    let differs: Vec<bool> = whole.iter().zip(&bounded).map(|(whole, bounded)| whole != bounded).collect();
+    assert_eq!(differs, [true, true, false]);
 }
 
 #[test]
