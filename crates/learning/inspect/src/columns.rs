@@ -112,8 +112,7 @@ impl Counted {
     /// What the other cells are: a label's numbers are classes, and numbers that a plan takes for texts are categories.
     pub(crate) fn holds(&self, asked: Asked) -> Holds {
         let missing = self.missing();
-        let unknown: u64 = missing.iter().filter_map(|mark| self.values.get(*mark)).sum();
-        let known = self.rows - unknown;
+        let known = self.known();
         let values = || self.values.keys().filter(|value| !missing.contains(&value.as_str()));
         if known == 0 {
             return Holds::Nothing;
@@ -122,10 +121,9 @@ impl Counted {
             return Holds::Words;
         }
         let are_numbers = self.numbers == known;
-        let date = DateForm::ALL.iter().zip(self.dates).find(|(_, count)| *count == known);
         // A day without marks is a number too.
-        if let Some(((name, _), _)) = date.filter(|_| !are_numbers || asked != Asked::Number) {
-            return Holds::Dates(name);
+        if let Some(form) = self.date_forms().next().filter(|_| !are_numbers || asked != Asked::Number) {
+            return Holds::Dates(form);
         }
         if are_numbers {
             let classes = (self.whole && !self.too_many).then(|| self.classes()).flatten();
@@ -144,6 +142,21 @@ impl Counted {
             return Holds::Texts;
         }
         Holds::Categories(values().cloned().collect())
+    }
+
+    /// How many cells are there that do not mean "not known".
+    fn known(&self) -> u64 {
+        self.rows - self.missing().iter().filter_map(|mark| self.values.get(*mark)).sum::<u64>()
+    }
+
+    /// The ways to write a day in which all known cells are days. Of several the cells do not say which was meant.
+    pub(crate) fn date_forms(&self) -> impl Iterator<Item = &'static str> {
+        let known = self.known();
+        DateForm::ALL
+            .iter()
+            .zip(self.dates)
+            .filter(move |(_, count)| known > 0 && *count == known)
+            .map(|((name, _), _)| *name)
     }
 
     /// The first class and how many there are, where no whole number between is left out, and there are at least two.
@@ -189,6 +202,10 @@ mod tests {
         assert_eq!(texts.holds(Asked::Nothing), Holds::Categories(vec!["-".into(), "x".into(), "y".into()]));
         assert_eq!(counted(&["31.1.2020", "02.02.2021"]).holds(Asked::Nothing), Holds::Dates("DD.MM.YYYY"));
         assert_eq!(counted(&["01/31/2020"]).holds(Asked::Nothing), Holds::Dates("MM/DD/YYYY"));
+        let either = counted(&["01/02/2020", "12/12/2020", "?"]);
+        assert_eq!(either.holds(Asked::Nothing), Holds::Dates("DD/MM/YYYY"));
+        assert_eq!(either.date_forms().collect::<Vec<_>>(), ["DD/MM/YYYY", "MM/DD/YYYY"]);
+        assert_eq!(counted(&["01/02/2020", "31/12/2020"]).date_forms().collect::<Vec<_>>(), ["DD/MM/YYYY"]);
         assert_eq!(counted(&["", "?"]).holds(Asked::Nothing), Holds::Nothing);
         let names: Vec<String> = (0..40).map(|index| format!("patient {index}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -74,6 +74,8 @@ pub(crate) struct Held {
     pub(crate) word: String,
     pub(crate) holds: Holds,
     pub(crate) missing: Vec<&'static str>,
+    /// Of days: another way to write one, in which all cells are days too.
+    pub(crate) other_form: Option<&'static str>,
 }
 
 impl Proposal {
@@ -104,6 +106,7 @@ impl Proposal {
                 found.held = None;
             }
         }
+        reasons.extend(days_or_months(&columns));
         let planned = plan.map_or(Vec::new(), |plan| planned(plan, &asked, &columns));
         let is_label = |held: &Held| plan.is_some_and(|plan| plan.label == held.word);
         let of_plan = columns.iter().find(|found| found.held.as_ref().is_some_and(is_label));
@@ -129,7 +132,9 @@ impl Proposal {
     /// What the federation calls the column at this place, and what reads its cells.
     pub(crate) fn reader<'a>(&self, place: usize) -> Option<(String, Reader<'a>)> {
         let Found { name, held } = self.columns.get(place)?;
-        let Some(Held { word, holds, missing }) = held else { return Some((name.clone(), Reader::Ignored)) };
+        let Some(Held { word, holds, missing, .. }) = held else {
+            return Some((name.clone(), Reader::Ignored));
+        };
         let missing = self.missing.iter().chain(missing).copied().collect();
         Some((word.clone(), Reader::found(self.dialect.marks().ok()?, missing, holds)))
     }
@@ -234,7 +239,9 @@ fn held(
                 None if label == Some(name.as_str()) => Asked::Label,
                 None => Asked::Nothing,
             };
-            Held { word: word.clone(), holds: counted.holds(asked), missing: counted.missing() }
+            let (holds, missing) = (counted.holds(asked), counted.missing());
+            let other_form = counted.date_forms().nth(1).filter(|_| matches!(holds, Holds::Dates(_)));
+            Held { word: word.clone(), holds, missing, other_form }
         });
         Found { name, held }
     };
@@ -246,6 +253,18 @@ fn held(
     };
     let marks: BTreeSet<&'static str> = held().flat_map(|held| held.missing.iter().copied()).collect();
     (marks.into_iter().filter(|mark| !is_value(mark)).collect(), columns)
+}
+
+/// Whose days could be written in two ways, so that a day may be taken for a month.
+fn days_or_months(columns: &[Found]) -> Option<String> {
+    let is_either = |found: &&Found| found.held.as_ref().is_some_and(|held| held.other_form.is_some());
+    let names: Vec<String> = columns.iter().filter(is_either).map(|found| found.name.clone()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "whether 03/04 is in March or in April cannot be seen in {}: ask who exported the files",
+            some(&names)
+        )
+    })
 }
 
 /// The first of these names, as a message shows them.
@@ -299,6 +318,17 @@ mod tests {
         let text = proposal.to_toml();
         let registration = Registration::from_toml(&text).unwrap_or_else(|why| panic!("{why}\n{text}"));
         (proposal, registration)
+    }
+
+    #[test]
+    fn days_that_could_be_months_are_asked_about() {
+        let (proposal, registration) = proposed("a,b\n03/04/2020,03/04/2020\n12/12/2020,31/12/2020\n", None);
+        assert!(matches!(registration.columns()["a"].meaning, Meaning::Date(_)));
+        let text = proposal.to_text();
+        assert!(text.contains("in March or in April cannot be seen in a: ask"), "{text}");
+        let noted =
+            |begin: &str| text.lines().any(|line| line.starts_with(begin) && line.contains("MM/DD/YYYY"));
+        assert!(noted("a = ") && !noted("b = "), "{text}");
     }
 
     #[test]

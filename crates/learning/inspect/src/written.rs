@@ -93,12 +93,14 @@ impl Proposal {
         list(&missing)
     }
 
-    fn column(&self, name: &str, Held { word, holds, missing }: &Held) -> String {
+    fn column(&self, name: &str, Held { word, holds, missing, other_form }: &Held) -> String {
         let mut keys = String::new();
         if word != name {
             keys += &format!("from = {}, ", quoted(name));
         }
         let is_label = self.label.as_deref() == Some(name);
+        let either =
+            other_form.map(|other| format!("days, and all could be {other} too: ask who exported them"));
         let (kind, note) = match holds {
             Holds::Numbers if is_label => {
                 ("type = \"label\", classes = 2".into(), "numbers, and many: correct `classes`")
@@ -115,7 +117,9 @@ impl Proposal {
                 format!("type = \"category\", values = {}", list(values)),
                 "write { CELL = WORD } where the federation's words differ",
             ),
-            Holds::Dates(form) => (format!("type = \"date\", written = {}", quoted(form)), "days"),
+            Holds::Dates(form) => {
+                (format!("type = \"date\", written = {}", quoted(form)), either.as_deref().unwrap_or("days"))
+            }
             Holds::Words => ("type = \"text\"".into(), "texts, of which the plan takes the words"),
             Holds::Texts => (
                 "type = \"ignore\"".into(),
