@@ -2,7 +2,7 @@
 
 use accounting::{Relation, Unit};
 
-use plan::Plan;
+use plan::{Cohort, Plan};
 
 /// What a plan promises and asks, a line each, without its costs.
 pub fn report(plan: &Plan) -> String {
@@ -53,7 +53,7 @@ pub fn report(plan: &Plan) -> String {
             cohort.minimum, cohort.maximum, cohort.corrupt, cohort.honest_min
         ),
     );
-    row("dropouts", format!("a round of {} survives {}", cohort.maximum, cohort.dropouts_survived()));
+    row("dropouts", survived(cohort));
     row("patience", format!("{} days for willing silos, where too few are", plan.timing.days_of_patience()));
     for (name, what) in plan.data.described() {
         row(&name, what);
@@ -62,4 +62,29 @@ pub fn report(plan: &Plan) -> String {
     row("lanes", lanes.to_string());
     row("upload", format!("{} bytes a silo and round", lanes as u64 * Plan::LANE_BYTES));
     text
+}
+
+/// Of the largest cohort, and of the smallest where that is another answer.
+fn survived(cohort: &Cohort) -> String {
+    let smallest = Cohort { maximum: cohort.minimum, ..cohort.clone() };
+    let said = |cohort: &Cohort| match cohort.dropouts_survived() {
+        0 => format!("a round of {} survives none", cohort.maximum),
+        lost => format!("a round of {} survives {lost}", cohort.maximum),
+    };
+    match smallest.dropouts_survived() == cohort.dropouts_survived() {
+        true => said(cohort),
+        false => format!("{}, {}", said(cohort), said(&smallest)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_round_survives_is_said_of_the_smallest_cohort_too_where_it_is_another_number() {
+        let said = |minimum, maximum| survived(&Cohort { minimum, maximum, corrupt: 1, honest_min: 2 });
+        assert_eq!(said(3, 7), "a round of 7 survives 2, a round of 3 survives none");
+        assert_eq!(said(3, 3), "a round of 3 survives none");
+    }
 }
