@@ -12,6 +12,7 @@ use operate::{
 use published::report::{MakingError, ReportFault};
 use published::{CheckpointFault, ListingError, MeasuredError};
 use runs::ExportError;
+use spending::SiloBooksError;
 use store::StoreError;
 use vault::NewFolderError;
 
@@ -151,6 +152,15 @@ impl From<ReadError> for Failure {
             ReadError::Unusable { .. } | ReadError::Io { .. } | ReadError::Delta => Self::usage(why),
             ReadError::Vault(_) => Self::usage(with_causes(&why)),
             ReadError::Chain { .. } | ReadError::Ledger(_) => Self::verification(with_causes(&why)),
+        }
+    }
+}
+
+impl From<SiloBooksError> for Failure {
+    fn from(why: SiloBooksError) -> Self {
+        match why {
+            SiloBooksError::Ledger(why) => why.into(),
+            why => Self::usage(with_causes(&why)),
         }
     }
 }

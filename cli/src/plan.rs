@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use client::BesideDaemon;
 use forecast::{Forecast, report};
-use ledger::Account;
-
 use plan::{AuthoredPlan, SignedPlan};
 use rand::rand_core::{Rng, UnwrapErr};
 use vault::MasterSource;
@@ -42,11 +41,11 @@ enum Plan {
         /// A silo's policy, or its client.toml with the table [policy]: would that silo take part?
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
-        /// With --policy: that silo's ledger, or the folder with it: is there room for a run of the plan, beside what was spent and
-        /// what other runs have claimed?
+        /// With --policy: that silo's ledger, or the folder with it: would the silo take part in a run of the plan, beside what was
+        /// spent, what other runs have claimed, and the plans of the author that it has looked at? Its daemon may run.
         #[arg(long, value_name = "FOLDER", requires = "policy")]
         ledger: Option<PathBuf>,
-        /// Of a sealed ledger: the master key, as the daemon's configuration names it.
+        /// Of a sealed ledger: the master key, where --policy is not the client.toml that names it.
         #[arg(long, value_name = "SOURCE", requires = "ledger")]
         master: Option<MasterSource>,
         /// A silo's files: how many rows contribute, what of them does not fit, and whether the sums have room. Nothing is sent.
@@ -73,10 +72,10 @@ enum Plan {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match (&args.what, &args.file) {
         (Some(Plan::Check { file, policy, ledger, master, data, registration }), _) => {
-            let ledger =
-                ledger.as_deref().map(|ledger| ledger::account(ledger, master.as_ref())).transpose()?;
-            let data = data.as_deref().map(|data| (data, registration.as_deref()));
-            check(file, policy.as_deref(), ledger.as_ref(), data)
+            let plan = check(file, data.as_deref().map(|data| (data, registration.as_deref())))?;
+            let Some(policy) = policy else { return Ok(()) };
+            let ledger = ledger.as_deref().map(|ledger| (ledger, master.as_ref()));
+            hold_against(&plan, policy, ledger)
         }
         (Some(Plan::Sign { file, key, out }), _) => sign(file, key, out),
         (None, Some(file)) => foresee(file, args.json),
@@ -108,55 +107,62 @@ enum Found {
     Signed(Box<AuthoredPlan>),
 }
 
+impl Found {
+    fn plan(&self) -> &plan::Plan {
+        match self {
+            Self::Written(plan) => plan,
+            Self::Signed(plan) => plan,
+        }
+    }
+}
+
 /// With `data`, files and their registration.
-fn check(
-    file: &Path,
-    policy: Option<&Path>,
-    account: Option<&Account>,
-    data: Option<(&Path, Option<&Path>)>,
-) -> Result<(), Failure> {
-    let plan = match find(file)? {
+fn check(file: &Path, data: Option<(&Path, Option<&Path>)>) -> Result<Found, Failure> {
+    let found = match find(file)? {
         Found::Written(plan) => Found::Written(Box::new(plan.as_it_is_signed())),
         signed @ Found::Signed(_) => signed,
     };
-    match &plan {
-        Found::Written(plan) => {
-            print!("{}", report(plan));
-            println!("author        nobody yet: `folkmoot plan sign` signs it");
-        }
-        Found::Signed(plan) => {
-            print!("{}", report(plan));
-            println!("author        {}", plan.signed().author);
-        }
+    print!("{}", report(found.plan()));
+    match &found {
+        Found::Written(_) => println!("author        nobody yet: `folkmoot plan sign` signs it"),
+        Found::Signed(plan) => println!("author        {}", plan.signed().author),
     }
     if let Some((data, registration)) = data {
-        let plan: &plan::Plan = match &plan {
-            Found::Written(plan) => plan,
-            Found::Signed(plan) => plan,
-        };
-        let found = trainer::fit(plan, data, registration).map_err(Failure::usage)?;
-        found.iter().for_each(|line| println!("data          {line}"));
+        let lines = trainer::fit(found.plan(), data, registration).map_err(Failure::usage)?;
+        lines.iter().for_each(|line| println!("data          {line}"));
     }
-    let Some(file) = policy else { return Ok(()) };
-    let policy = daemon::policy_in(&read_text(file)?).map_err(|why| Unusable::new(file, why))?;
-    let checked = match &plan {
-        Found::Written(plan) => policy.check_unsigned(plan),
-        Found::Signed(plan) => policy.check(plan),
+    Ok(found)
+}
+
+/// Against a silo's policy, and against a ledger with the master key that was named for it.
+fn hold_against(
+    found: &Found,
+    file: &Path,
+    ledger: Option<(&Path, Option<&MasterSource>)>,
+) -> Result<(), Failure> {
+    let silo = BesideDaemon::of_text(file, &read_text(file)?).map_err(|why| Unusable::new(file, why))?;
+    let checked = match found {
+        Found::Written(plan) => silo.policy.check_unsigned(plan),
+        Found::Signed(plan) => silo.policy.check(plan),
     };
     checked.map_err(|why| Failure::usage(format!("the policy refuses the plan: {}: {why}", why.code())))?;
-    match &plan {
+    match found {
         Found::Written(_) => println!("policy        accepts the plan, if one of its authors signs it"),
         Found::Signed(_) => println!("policy        accepts the plan"),
     }
-    let Some(account) = account else { return Ok(()) };
-    let (plan, author): (&plan::Plan, &str) = match &plan {
-        Found::Written(plan) => (plan, ""),
-        Found::Signed(plan) => (plan, &plan.signed().author),
+    let Some((ledger, master)) = ledger else { return Ok(()) };
+    let (spent, now_ms) = (silo.inspect(ledger, master)?, daemon::wall_ms());
+    let answer = match found {
+        Found::Written(plan) => spent.answer_unsigned(plan, &silo.policy, now_ms),
+        Found::Signed(plan) => spent.answer(plan, &silo.policy, now_ms),
     };
-    spending::room_for(account, &policy, plan, author, daemon::wall_ms()).map_err(|why| {
-        Failure::usage(format!("the ledger has no room for a run of the plan: {}: {why}", why.rule()))
-    })?;
-    println!("ledger        has room for a run of the plan");
+    let standing = answer.map_err(|why| Failure::usage(spending::refusal_text(&why)))?;
+    println!("ledger        {}{standing}", if spent.is_new { "nothing spent yet; " } else { "" });
+    if let Found::Written(_) = found {
+        println!(
+            "              whether it looks at one more plan of the author is known once the plan is signed"
+        );
+    }
     Ok(())
 }
 
@@ -190,10 +196,7 @@ fn find(file: &Path) -> Result<Found, Unusable> {
 
 /// A plan as a person wrote it, or as its author signed it.
 pub(crate) fn read_any(file: &Path) -> Result<plan::Plan, Unusable> {
-    Ok(match find(file)? {
-        Found::Written(plan) => *plan,
-        Found::Signed(plan) => plan::Plan::clone(&plan),
-    })
+    Ok(find(file)?.plan().clone())
 }
 
 /// A signed plan, under its author's signature.

@@ -17,8 +17,10 @@ use workshop::{RegistrationFile, TrainerConfig};
 use crate::trainer_program::Trains;
 use crate::transport::{Tls, Transport};
 
+mod beside;
 mod ledger_table;
 
+pub use beside::{BesideDaemon, BesideError};
 pub use ledger_table::LedgerConfig;
 
 daemon::configuration! {

@@ -55,7 +55,7 @@ use tokio::task::JoinSet;
 use vault::Vault;
 use witness::{ForgottenLog, OpenFault};
 
-pub use config::{Config, LedgerConfig, Loaded};
+pub use config::{BesideDaemon, BesideError, Config, LedgerConfig, Loaded};
 pub use daemon::ConfigError;
 use daemon::{Daemon, EXIT_CONFIGURATION, EXIT_FAILURE, Stopped};
 use departures::Departures;

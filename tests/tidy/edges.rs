@@ -285,7 +285,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
         ],
     ),
     ("spawner", &["sandbox"]),
-    ("spending", &["accounting", "identity", "ledger", "params", "plan", "protocol"]),
+    ("spending", &["accounting", "identity", "ledger", "params", "plan", "protocol", "store", "vault"]),
     ("store", &["params", "vault"]),
     ("suspicion", &["identity", "secagg"]),
     ("telemetry", &["alarms"]),

@@ -94,6 +94,8 @@ const INSIDE: &[(&str, &str, &str)] = &[
     ("runs", "store", "a run's folder is a store"),
     ("runs", "vault", "a sealed federation's runs are sealed"),
     ("spending", "ledger", "a silo's journal is held against what its data has spent"),
+    ("spending", "store", "which plans a silo has answered stands in its journal"),
+    ("spending", "vault", "both are read from outside with the master key"),
     ("store", "vault", "what lies on a disk is sealed where it is written"),
     ("access", "pki", "a caller is who its certificate names"),
     ("access", "wire", "it serves enrolment and administration, and refuses in statuses"),

@@ -1,11 +1,17 @@
 //! Plans: checked, signed, held against policies, and foreseen.
 
+use std::sync::Arc;
+
 use accounting::{Budget, calibrate, steps_allowed};
 use demo::demo_plan;
 use identity::IdentityKey;
-use ledger::{ClaimLimits, Cost, Limits, samples};
-use plan::{Plan, PrivacyMode};
+use ledger::{ClaimLimits, Cost, Ledger, Limits, RunClaim, samples};
+use params::Digest;
+use plan::{Answered, AuthoredPlan, Plan, PrivacyMode, SignedPlan};
+use protocol::ClientRecord;
 use serde_json::Value;
+use store::{FileStore, JournalKind, Store};
+use vault::{MasterSource, Vault};
 
 use crate::program::{Here, USAGE};
 
@@ -98,6 +104,7 @@ fn a_policy_that_refuses_the_plan_says_why() {
         )
     };
     beside(&plan, &policy(5.0)).done(CHECK);
+    beside(&plan, &format!("[policy]\n{}", policy(5.0))).done(CHECK);
     let why = beside(&plan, &policy(1.0)).refused(CHECK, USAGE);
     assert!(why.contains("this silo's epsilon_max is 1"), "{why}");
 }
@@ -111,7 +118,7 @@ fn a_plan_that_the_ledger_has_no_room_for_is_refused_before_it_is_signed() {
     ledger.reserve(samples::release("dear", 1), Some(dear), &all, 4).unwrap();
     let check = format!("{CHECK} --ledger ledger");
     let why = here.refused(&check, USAGE);
-    assert!(why.contains("BUDGET_SPENT: ") && why.contains("its limit is 5"), "{why}");
+    assert!(why.contains("BALANCE, for BUDGET_SPENT: ") && why.contains("its limit is 5"), "{why}");
     here.write("client.toml", here.read("client.toml").replace("epsilon_max = 5.0", "epsilon_max = 20.0"));
     assert!(here.done(&check).contains("ledger        has room"));
     let most = steps_allowed(&samples::COST.event, &Budget::new(20.0, 1e-5).unwrap()).unwrap();
@@ -120,6 +127,86 @@ fn a_plan_that_the_ledger_has_no_room_for_is_refused_before_it_is_signed() {
     let why = here.refused(&check, USAGE);
     assert!(why.contains("what 1 other runs that are not over have claimed"), "{why}");
     here.refused("plan check plan.toml --ledger ledger", USAGE);
+}
+
+/// A silo's folder, sealed as enrolment makes it, with what its journal says.
+struct SealedSilo {
+    here: Here,
+    vault: Arc<Vault>,
+}
+
+impl SealedSilo {
+    fn new() -> Self {
+        let key = IdentityKey::from_secret_hex(&hex::encode([1; 32])).unwrap();
+        let here = beside(PLAN, "");
+        let plan = Plan::from_toml(PLAN).unwrap().sign(&key);
+        here.write("plan.json", serde_json::to_string(plan.signed()).unwrap());
+        let master = here.path("master.key");
+        vault::make_master(&master).unwrap();
+        let vault = Arc::new(Vault::create(&here.path(""), MasterSource::File(master)).unwrap());
+        let client = CLIENT.replace(AUTHORS_KEY, &author(1)).replace("/var/lib/folkmoot/client", "state");
+        let sealed = "encryption = { master_key = { file = \"master.key\" } }\nplaintext = true\n";
+        here.write("client.toml", client.replace("\nplaintext = true\n", &format!("\n{sealed}")));
+        Self { here, vault }
+    }
+
+    fn plan(&self) -> AuthoredPlan {
+        SignedPlan::from_json(&self.here.read("plan.json")).unwrap().open().unwrap()
+    }
+
+    fn answers(&self, records: &[ClientRecord]) {
+        let (state, vault) = (self.here.path("state"), Arc::clone(&self.vault));
+        let mut opened =
+            FileStore::open_sealed(&state, JournalKind::Client, vault, |_, _, _| Ok(())).unwrap().store;
+        let records: Vec<Vec<u8>> = records.iter().map(ClientRecord::encode).collect();
+        opened.append_all(&records).unwrap();
+    }
+}
+
+const BESIDE: &str = "plan check plan.json --policy client.toml --ledger state/ledger";
+
+#[test]
+fn a_silo_that_has_looked_at_as_many_plans_of_the_author_as_it_does_would_answer_so_and_one_that_never_ran_has_spent_nothing()
+ {
+    let silo = SealedSilo::new();
+    let said = silo.here.done(BESIDE);
+    assert!(said.contains("ledger        nothing spent yet; has room for a run of the plan"), "{said}");
+    silo.here.refused(&BESIDE.replace("state/ledger", "stat/ledger"), USAGE);
+    let author = silo.plan().author().to_bytes();
+    let answered = |name: &str| {
+        let [run, plan, policy] =
+            [format!("a run of {name}").as_str(), name, "policy"].map(|text| Digest::sha256(text.as_bytes()));
+        let time_ms = daemon::wall_ms();
+        ClientRecord::OfferAnswered(Answered { time_ms, run, plan, author, policy, admitted: true })
+    };
+    silo.answers(&["a", "b", "c"].map(answered));
+    assert!(silo.here.done(BESIDE).contains("has room for a run of the plan"));
+    silo.answers(&[answered("d")]);
+    let why = silo.here.refused(BESIDE, USAGE);
+    assert!(
+        why.contains("the silo would answer BALANCE: this silo looks at its balance for 4 plans"),
+        "{why}"
+    );
+    let unsigned = silo.here.done(&BESIDE.replace("plan.json", "plan.toml"));
+    assert!(unsigned.contains("is known once the plan is signed"), "{unsigned}");
+}
+
+#[test]
+fn a_plan_that_a_silo_takes_part_in_is_said_to_have_its_claim_and_not_to_be_refused_for_it() {
+    let silo = SealedSilo::new();
+    let ledger =
+        Ledger::new(&silo.here.path("state/ledger"), "data", None, Some(Arc::clone(&silo.vault))).unwrap();
+    let plan = silo.plan();
+    let claim = RunClaim { plan: plan.digest(), ..samples::claim("its run", 38) };
+    let limits =
+        ClaimLimits { limits: Limits { epsilon_max: 50.0, ..samples::LIMITS }, ..samples::CLAIM_LIMITS };
+    ledger.claim(claim, &limits, daemon::wall_ms()).unwrap();
+    let run = Digest::sha256(b"its run").short();
+    let expected = format!(
+        "run {run} of this plan has its claim: its data was in 0 rounds under the plan, and 38 more are left"
+    );
+    let said = silo.here.done(BESIDE);
+    assert!(said.contains(&expected), "{said}");
 }
 
 /// What is foreseen of a plan, for programs and for people.

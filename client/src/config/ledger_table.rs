@@ -60,13 +60,18 @@ impl LedgerConfig {
         });
     }
 
+    /// The folder, which the daemon makes.
+    pub(crate) fn folder(&self, config: &Config) -> PathBuf {
+        self.dir.clone().unwrap_or_else(|| config.state_dir.join("ledger"))
+    }
+
     pub(crate) fn open(
         &self,
         config: &Config,
         vault: Option<Arc<Vault>>,
         problems: &mut Problems,
     ) -> Option<Ledger> {
-        let folder = self.dir.clone().unwrap_or_else(|| config.state_dir.join("ledger"));
+        let folder = self.folder(config);
         let name = config.dataset.clone().unwrap_or_else(|| ledger::dataset_name(&config.data));
         match Ledger::new(&folder, &name, self.anchor.clone(), vault) {
             Ok(ledger) => Some(ledger),

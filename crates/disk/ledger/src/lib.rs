@@ -81,7 +81,7 @@ pub use declared::{DECLARED_SUFFIX, Declared, DeclaredFile, Statement};
 pub use entry::{Cost, Entry, EntryError, LedgerHead, Release, What};
 pub use error::LedgerError;
 pub use file::{Inspected, Ledger, SUFFIX, dataset_name, open_entries, open_shared};
-pub use reading::{ReadError, account, entries, find, read};
+pub use reading::{ReadError, account, entries, find, open_vault, read};
 pub use salt::{Nonce, SALT_SUFFIX, Salt};
 pub use shown::UNFINISHED_LINE;
 pub use spending::{

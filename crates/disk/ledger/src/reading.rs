@@ -57,8 +57,14 @@ pub enum ReadError {
 /// # Errors
 /// A folder without a ledger, or with several.
 pub fn find(path: &Path) -> Result<PathBuf, ReadError> {
+    let none = || unusable(path, "holds no ledger; name the file, or `ledger` in a silo's state_dir");
+    find_any(path)?.ok_or_else(none)
+}
+
+/// As [`find`]; none in a folder without one.
+fn find_any(path: &Path) -> Result<Option<PathBuf>, ReadError> {
     if !path.is_dir() {
-        return Ok(path.to_owned());
+        return Ok(Some(path.to_owned()));
     }
     let files = fs::read_dir(path).map_err(io_of(path))?;
     // Where something was declared and nothing uploaded, there is no ledger yet.
@@ -70,8 +76,8 @@ pub fn find(path: &Path) -> Result<PathBuf, ReadError> {
     let ledgers: BTreeSet<PathBuf> = files.filter_map(|entry| ledger_of(entry.ok()?.path())).collect();
     let mut ledgers: Vec<PathBuf> = ledgers.into_iter().collect();
     match (ledgers.pop(), ledgers.is_empty()) {
-        (Some(only), true) => Ok(only),
-        (None, _) => Err(unusable(path, "holds no ledger; name the file, or `ledger` in a silo's state_dir")),
+        (Some(only), true) => Ok(Some(only)),
+        (None, _) => Ok(None),
         (Some(_), false) => Err(unusable(path, "holds several ledgers: name one of the files")),
     }
 }
@@ -114,14 +120,15 @@ pub fn entries(file: &Path, chain: &Chain, master: Option<&MasterSource>) -> Res
     Ok(open_entries(file, chain, vault.as_ref())?)
 }
 
-/// All that the only ledger at this path says, though nothing was debited there yet.
+/// All that the only ledger at this path says, though nothing was debited there yet; none where no daemon has written
+/// anything yet.
 ///
 /// # Errors
 /// As [`find`], [`read`] and [`entries`].
-pub fn account(path: &Path, master: Option<&MasterSource>) -> Result<Account, ReadError> {
-    let file = find(path)?;
+pub fn account(path: &Path, master: Option<&MasterSource>) -> Result<Option<Account>, ReadError> {
+    let Some(file) = find_any(path)?.filter(|file| file.exists() || path.is_dir()) else { return Ok(None) };
     let chain = read_or_empty(&file)?;
-    Ok(Account::new(entries(&file, &chain, master)?))
+    Ok(Some(Account::new(entries(&file, &chain, master)?)))
 }
 
 /// What opens a sealed ledger.
@@ -137,8 +144,12 @@ pub(crate) fn vault_of(
     Ok(vault.filter(|_| chain.sealed))
 }
 
-/// The keyring lies in the state folder or beside the configuration, above the ledger.
-fn open_vault(file: &Path, master: &MasterSource) -> Result<Vault, ReadError> {
+/// What opens what is sealed in or below a silo's folder: the keyring lies in the state folder or beside the configuration, above
+/// `file`.
+///
+/// # Errors
+/// No keyring above it; a master key that does not open it.
+pub fn open_vault(file: &Path, master: &MasterSource) -> Result<Vault, ReadError> {
     let folder = file.ancestors().skip(1).find(|folder| folder.join(KEYRING_FILE).exists());
     let folder = folder.ok_or_else(|| unusable(file, "no keyring lies in any folder above it"))?;
     Ok(Vault::open_folder(folder, master.clone())?)

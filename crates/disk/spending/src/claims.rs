@@ -12,7 +12,7 @@ use crate::silo::SiloSpending;
 ///
 /// # Errors
 /// Why not, with the numbers.
-pub fn room_for(
+pub(crate) fn room_for(
     account: &Account,
     policy: &Policy,
     plan: &Plan,

@@ -1,8 +1,8 @@
 //! What a silo's journal and the ledger of its data say of each other, and whether an upload may be debited.
 //!
 //! Owns: [`SiloSpending`], which claims what a run may cost before it is joined, is asked before a round is opened and debits before
-//! anything can leave, and which there is only once the two have been compared ([`UncheckedSpending::check`]); [`room_for`], the same
-//! claim for whoever only asks; and [`SpendingError`], which says which of the two was lost or rolled back.
+//! anything can leave, and which there is only once the two have been compared ([`UncheckedSpending::check`]); [`SiloBooks`], the same
+//! answer for an operator who only asks; and [`SpendingError`], which says which of the two was lost or rolled back.
 //!
 //! Does not: decide whether a round is taken part in (the core does, from a [`LedgerView`](protocol::LedgerView)), write the
 //! journal, or know the time.
@@ -37,11 +37,14 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod books;
 mod claims;
 mod error;
+
 mod journal;
 mod silo;
 
-pub use claims::{room_for, unaccepted_exact_releases};
+pub use books::{OfferStanding, SiloBooks, SiloBooksError, refusal_text};
+pub use claims::unaccepted_exact_releases;
 pub use error::{LostJournal, RolledBack, SpendingError};
 pub use silo::{AcceptedLoss, SiloSpending, UncheckedSpending, Upload};

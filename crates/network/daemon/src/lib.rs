@@ -40,7 +40,7 @@ pub use encryption::{Encryption, read_identity, read_secret_text};
 pub use lenient::{changed_keys, path_of};
 pub use misplaced::misplaced_word;
 pub use owner::{check_owner, still_roots};
-pub use policy::policy_in;
+pub use policy::{is_policy_alone, policy_in};
 pub use process::{GOODBYE, runtime, terminated};
 pub use program::{Daemon, EXIT_CONFIGURATION, EXIT_FAILURE, Stopped, main};
 pub use secret::Secret;

@@ -34,3 +34,9 @@ pub fn policy_in(text: &str) -> Result<Policy, PolicyError> {
     }
     Err(PolicyError::Meaning(placed.with_lines_of(text)))
 }
+
+/// Whether this text is a policy by itself, or under its table's head alone, and no whole configuration.
+pub fn is_policy_alone(text: &str) -> bool {
+    let parsed = text.parse::<toml::Table>();
+    parsed.is_ok_and(|table| !table.contains_key("policy") || table.len() == 1)
+}
