@@ -3,6 +3,8 @@
 //!
 //! Where `FOLKMOOT_DATA` is set, it must name a folder with `adult` in it; where it is not, the first of these reads nothing.
 
+mod area;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
@@ -13,8 +15,8 @@ use datasets::Dataset;
 use optim::ServerOptimizer;
 use plan::Plan;
 use rand_core::{Rng, SeedableRng};
-use rehearsal::{NoiseLevel, Rehearsal};
-use train::Predictor;
+
+use crate::area::area;
 
 const HEADER: &str = "age,workclass,fnlwgt,education,education-num,marital-status,occupation,relationship,race,sex,capital-gain,\
                       capital-loss,hours-per-week,native-country,income";
@@ -38,24 +40,6 @@ fn by_occupation<'a>(plan: &Plan, rows: &[&'a str]) -> Vec<Dataset> {
         silos.entry(row.split(',').nth(OCCUPATION).unwrap().trim()).or_default().push(row);
     }
     silos.into_values().map(|rows| table(plan, rows)).collect()
-}
-
-/// The area under the receiver operating characteristic of the model that these silos train.
-fn area(plan: &Plan, silos: &[Dataset], held_out: &Dataset) -> f64 {
-    let model = Rehearsal::new(plan, silos, NoiseLevel::AsPlanned, [1; 32]).and_then(Rehearsal::run).unwrap();
-    let said = Predictor::new(plan, &model).unwrap().predict(held_out.features()).unwrap();
-    let mut scores: Vec<(f64, bool)> =
-        said.iter().zip(held_out.labels()).map(|(row, label)| (row.probabilities[1], *label == 1)).collect();
-    scores.sort_by(|one, other| one.0.total_cmp(&other.0));
-    // The sum of the positives' ranks, of which equals share theirs.
-    let (mut before, mut ranks, mut positives) = (0.0, 0.0, 0.0);
-    for equals in scores.chunk_by(|one, other| one.0 == other.0) {
-        let of_these = equals.iter().filter(|(_, positive)| *positive).count() as f64;
-        ranks += of_these * (before + (equals.len() as f64 + 1.0) / 2.0);
-        before += equals.len() as f64;
-        positives += of_these;
-    }
-    (ranks - positives * (positives + 1.0) / 2.0) / (positives * (before - positives))
 }
 
 /// The areas of federated training, and of logistic regression on the same rows in one place, an epoch for each round.
