@@ -166,7 +166,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("empirical", &[]),
     ("features", &[]),
     ("federation", &["identity", "params", "plan", "protocol", "run_status", "secagg"]),
-    ("forecast", &["accounting", "optim", "params", "plan", "secagg"]),
+    ("forecast", &["accounting", "identity", "optim", "params", "plan", "secagg"]),
     ("founding", &["attest", "identity", "pki", "vault"]),
     ("identity", &["params", "secagg"]),
     ("inspect", &["datasets", "identity", "plan", "readers", "registration"]),

@@ -51,6 +51,7 @@ pub(crate) const ROOMS: &[Room] = &[
 /// Edges inside one room, each with its reason.
 const INSIDE: &[(&str, &str, &str)] = &[
     ("optim", "params", "an optimiser moves the parameters"),
+    ("forecast", "identity", "it is said as all that people read is, and no time in raw seconds"),
     ("spawner", "sandbox", "whether it restricts itself is what the operator asks of the sandbox"),
     ("secagg", "dp", "nothing is masked but what has its noise, and the type says so"),
     ("attest", "checkpoint", "evidence restates a signed record, and is checked against it"),

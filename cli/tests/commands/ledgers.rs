@@ -60,12 +60,16 @@ fn what_runs_that_are_not_over_may_still_spend_is_shown_until_it_lapses() {
     ledger.claim(samples::claim("b", 5), &CLAIM_LIMITS, daemon::wall_ms()).unwrap();
     let said = here.done("ledger show ledger");
     assert!(
-        said.contains("3 rounds made, 2 left, at most epsilon ") && said.contains("counts for 24 more"),
+        said.contains("3 rounds made, 2 left, at most epsilon ") && said.contains(" more unless something is heard"),
         "{said}"
     );
     let (here, ledger, _) = spent();
     ledger.claim(samples::claim("b", 5), &CLAIM_LIMITS, 4).unwrap();
     assert!(here.done("ledger show ledger").contains("LAPSED"));
+    let new = Ledger::new(&here.path("other"), "other", None, None).unwrap();
+    new.claim(samples::claim("b", 5), &CLAIM_LIMITS, daemon::wall_ms()).unwrap();
+    let said = here.done("ledger show other");
+    assert!(said.contains("nothing with a promise; 0 debits") && !said.contains("none"), "{said}");
 }
 
 #[test]

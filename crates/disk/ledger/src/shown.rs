@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use accounting::{Relation, Unit, rounded_up};
-use identity::printable;
+use accounting::{Relation, rounded_up};
+use identity::{printable, span};
 
 use crate::spending::{ClaimShown, RunSpending, Spending, Spent};
 
@@ -89,7 +89,7 @@ fn claim(claim: &ClaimShown, now_ms: u64) -> String {
     );
     let counts = match claim.until_ms.checked_sub(now_ms).filter(|left| *left > 0) {
         Some(left) => {
-            format!("counts for {} more hours unless something is heard of the run", left.div_ceil(3_600_000))
+            format!("counts for {} more unless something is heard of the run", span(left))
         }
         None => "LAPSED, counts no more: nothing was heard of the run".into(),
     };
@@ -104,14 +104,17 @@ fn claim(claim: &ClaimShown, now_ms: u64) -> String {
 
 /// Figures with the words that must stand beside them.
 fn figures(spent: &Spent) -> String {
-    let mut text = format!(
-        "epsilon {} at delta {} for {}, by {}; {} debits",
-        rounded_up(spent.epsilon, 4),
-        spent.delta,
-        Unit::hidden_by_name(Unit::or_none(spent.unit)),
-        spent.accountant,
-        spent.debits
-    );
+    let mut text = match spent.unit {
+        None => format!("nothing with a promise; {} debits", spent.debits),
+        Some(unit) => format!(
+            "epsilon {} at delta {} for {}, by {}; {} debits",
+            rounded_up(spent.epsilon, 4),
+            spent.delta,
+            unit.hidden(),
+            spent.accountant,
+            spent.debits
+        ),
+    };
     for bound in &spent.approximations {
         let _ =
             write!(text, "; {} by {}, which gates nothing", rounded_up(bound.epsilon, 4), bound.accountant);

@@ -2,6 +2,7 @@
 
 use crate::{Epsilons, Forecast, ServerStep};
 use accounting::rounded_up;
+use identity::span;
 
 /// A name, and what is said of it.
 type Row = (&'static str, String);
@@ -80,8 +81,9 @@ fn needed(forecast: &Forecast) -> [Row; 4] {
         sized(forecast.memory.coordinator_bytes)
     );
     let time = format!(
-        "about {:.2} s a round beside training (masks at 1.5 GB/s, noise at 4 M/s, network at 100 Mbit/s), {} s at most",
-        forecast.seconds.per_round_beside_training, forecast.seconds.per_round_at_most
+        "about {:.2} s a round beside training (masks at 1.5 GB/s, noise at 4 M/s, network at 100 Mbit/s), {} at most",
+        forecast.seconds.per_round_beside_training,
+        span((1e3 * forecast.seconds.per_round_at_most) as u64)
     );
     let training = format!(
         "about {:.2} s a silo and round, {} at 1 G multiplications a second",
