@@ -1,6 +1,6 @@
 //! How a text file seems to be written.
 
-use registration::{Compression, Dialect, FileKind, Marks, number};
+use registration::{Compression, Dialect, FileKind, ImageForm, Marks, number};
 
 use crate::text::{Line, decoded, lines, split, unpacked};
 
@@ -63,6 +63,16 @@ pub fn dialect_of(head: &[u8], is_whole: bool) -> (Dialect, Vec<String>) {
     found.header(&table, width);
     found.number_marks(&table);
     (found.dialect, found.reasons)
+}
+
+/// How a folder of images lies, of which the first has this form, and why.
+pub(crate) fn of_images(form: ImageForm) -> (Dialect, Vec<String>) {
+    let dialect = Dialect { kind: FileKind::Images, image: Some(form), ..Dialect::default() };
+    let why = format!(
+        "it has a folder for each class, and the first image has {} by {} pixels; each is read as how light it is, or write colour = \"rgb\"",
+        form.width, form.height
+    );
+    (dialect, vec![why])
 }
 
 struct Found {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use datasets::{DatasetError, Remarks, files_with_remarks};
-use readers::{FileFault, Records};
+use readers::{FileFault, Records, form_of_first};
 use registration::{Compression, Dialect, FileKind};
 
 use crate::proposal::InspectError;
@@ -28,7 +28,11 @@ pub(crate) fn tables(
     let others = [packed, of_kind(FileKind::Parquet), of_kind(FileKind::Idx)];
     let of_other = || others.iter().map(|dialect| files_with_remarks(path, dialect)).find(Result::is_ok);
     match files_with_remarks(path, &plain) {
-        Err(none @ DatasetError::NoFiles { .. }) => Ok(of_other().unwrap_or(Err(none))?),
+        Err(none @ DatasetError::NoFiles { .. }) => match of_other() {
+            Some(found) => Ok(found?),
+            None if form_of_first(path).is_some() => Ok((vec![path.to_owned()], Remarks::default())),
+            None => Err(none.into()),
+        },
         found => Ok(found?),
     }
 }

@@ -8,11 +8,11 @@ use std::path::Path;
 use datasets::DatasetError;
 use identity::printable;
 use plan::Data;
-use readers::{FileFault, Records};
-use registration::{Dialect, Marks};
+use readers::{FileFault, Records, form_of_first};
+use registration::{Dialect, FileKind, Marks};
 
 use crate::columns::{Counted, Holds, VALUES_MAX};
-use crate::dialect::dialect_of;
+use crate::dialect::{dialect_of, of_images};
 use crate::files::{leave_out_unreadable, tables};
 use crate::inspection::places;
 use crate::reading::Reader;
@@ -87,10 +87,14 @@ impl Proposal {
     pub fn of(path: &Path, label: Option<&str>, plan: Option<&Data>) -> Result<Self, InspectError> {
         let (files, _) = tables(path, None)?;
         let Some(first) = files.first() else { return Err(InspectError::NoFile) };
-        let mut head = Vec::new();
-        File::open(first)?.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
-        let (dialect, mut reasons) = dialect_of(&head, head.len() < HEAD_BYTES);
-        drop(head);
+        let (dialect, mut reasons) = match form_of_first(first) {
+            Some(form) => of_images(form),
+            None => {
+                let mut head = Vec::new();
+                File::open(first)?.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+                dialect_of(&head, head.len() < HEAD_BYTES)
+            }
+        };
         let mut rows = Rows::default();
         for file in &files {
             rows.count(file, &dialect, &mut reasons)?;
@@ -100,6 +104,9 @@ impl Proposal {
             return Err(InspectError::NoLabel { label: label.to_owned(), names: some(&names) });
         }
         let asked = plan.map_or(BTreeMap::new(), asked);
+        // Images have their classes under this name, whatever they lie in.
+        let of_images = matches!(dialect.kind, FileKind::Idx | FileKind::Images) && plan.is_none();
+        let label = label.or(of_images.then_some("label"));
         let (missing, mut columns) = held(names, &columns, &asked, label);
         for place in unreadable {
             if let Some(found) = columns.get_mut(place) {

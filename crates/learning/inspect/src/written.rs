@@ -5,6 +5,9 @@ use registration::{Dialect, FileKind};
 use crate::columns::Holds;
 use crate::proposal::{Found, Held, Proposal};
 
+/// So many columns in a row that are alike are written as one line.
+const ALIKE_MIN: usize = 8;
+
 impl Proposal {
     /// The registration's text, with comments that say what its lines mean.
     pub fn to_toml(&self) -> String {
@@ -16,18 +19,43 @@ impl Proposal {
         text += "\n# The federation's word on the left, `from` the column in the files. Units: `times` and `plus` make a number the federation's.\n\
                  # `minimum` and `maximum` (after these) bound what can be true; `missing` lists cells that mean \"not known\" in that column.\n\
                  # Others learn which columns and words there are by the plans that this silo refuses: list what a code book says.\n[columns]\n";
-        for Found { name, held } in &self.columns {
-            match held {
-                Some(held) => text += &self.column(name, held),
-                None => {
-                    text += &format!(
-                        "# {} is left out: it cannot be read, or its name is empty or there twice.\n",
-                        quoted(name)
-                    );
-                }
-            }
-        }
+        self.write_columns(&mut text);
         text
+    }
+
+    /// A line for each column, and one for many that are numbered and alike.
+    fn write_columns(&self, text: &mut String) {
+        let mut rest = self.columns.as_slice();
+        while let Some((Found { name, held }, _)) = rest.split_first() {
+            let Some(held) = held else {
+                *text += &format!(
+                    "# {} is left out: it cannot be read, or its name is empty or there twice.\n",
+                    quoted(name)
+                );
+                rest = rest.split_at(1).1;
+                continue;
+            };
+            let count = Some(self.alike(name, held, rest)).filter(|count| *count >= ALIKE_MIN).unwrap_or(1);
+            let word = match numbered(name) {
+                Some((prefix, first)) if count > 1 => {
+                    format!("{prefix}{{{first}..{}}}", first + count as u64 - 1)
+                }
+                _ => held.word.clone(),
+            };
+            *text += &format!("{} = {}", key(&word), self.column(name, held));
+            rest = rest.split_at(count).1;
+        }
+    }
+
+    /// How many of these columns, the first of which is this one, are numbered one after the other and hold the same.
+    fn alike(&self, name: &str, held: &Held, columns: &[Found]) -> usize {
+        let Some((prefix, first)) = numbered(name).filter(|_| held.word == name) else { return 1 };
+        let said = self.column(name, held);
+        let follows = |(number, found): &(u64, &Found)| {
+            let is_same = |next: &Held| next.word == found.name && self.column(&found.name, next) == said;
+            numbered(&found.name) == Some((prefix, *number)) && found.held.as_ref().is_some_and(is_same)
+        };
+        (first..).zip(columns).take_while(follows).count()
     }
 
     fn write_dialect(&self, text: &mut String) {
@@ -45,6 +73,10 @@ impl Proposal {
                 quoted(dialect.kind.as_str()),
                 "the files say themselves how they are written",
             );
+            if let Some(form) = dialect.image {
+                let size = format!("{{ width = {}, height = {} }}", form.width, form.height);
+                line(true, "image", size, "every image's size; with colour = \"rgb\" three numbers a pixel");
+            }
             line(
                 true,
                 "missing",
@@ -93,6 +125,7 @@ impl Proposal {
         list(&missing)
     }
 
+    /// What stands behind a column's name.
     fn column(&self, name: &str, Held { word, holds, missing, other_form }: &Held) -> String {
         let mut keys = String::new();
         if word != name {
@@ -136,8 +169,16 @@ impl Proposal {
         if !own.is_empty() {
             keys += &format!(", missing = {}", list(&own));
         }
-        format!("{} = {{ {keys} }} # {note}\n", key(word))
+        format!("{{ {keys} }} # {note}\n")
     }
+}
+
+/// A name that ends in a number without zeros before it, in two parts. None of one that means several names in a registration.
+fn numbered(name: &str) -> Option<(&str, u64)> {
+    let prefix = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    let digits = name.strip_prefix(prefix)?;
+    let is_plain = !prefix.contains(['{', '}']) && (digits == "0" || !digits.starts_with('0'));
+    Some((prefix, digits.parse().ok().filter(|_| is_plain)?))
 }
 
 /// A text as TOML has it.

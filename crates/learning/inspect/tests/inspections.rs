@@ -344,3 +344,48 @@ fn a_pair_of_idx_files_is_looked_at_and_registered_as_its_pixels_and_its_label()
     assert_eq!(registration.schema().unwrap().0["label"], plan::Column::Label { classes: 3 });
     assert_eq!(registration.dialect().kind, registration::FileKind::Idx);
 }
+
+#[test]
+fn a_folder_of_images_by_class_is_looked_at_and_registered_with_its_pixels_in_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for (class, light) in [("dog", 40), ("cat", 200), ("cat", 90)] {
+        let class = folder.path().join(class);
+        fs::create_dir_all(&class).unwrap();
+        let file = fs::File::create(class.join(format!("{light}.png"))).unwrap();
+        let mut encoder = png::Encoder::new(file, 4, 3);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.write_header().unwrap().write_image_data(&[light; 12]).unwrap();
+    }
+    let inspected = Inspection::of(folder.path(), &Known::default()).unwrap();
+    let found: serde_json::Value = serde_json::from_str(&inspected.to_json().unwrap()).unwrap();
+    assert_eq!((found["rows"].as_u64(), found["label"].as_str()), (Some(3), Some("label")));
+    let text = inspect::Proposal::of(folder.path(), None, None).unwrap().to_toml();
+    assert!(text.contains("image = { width = 4, height = 3 }"), "{text}");
+    assert!(text.contains("\n\"pixel_{0..11}\" = { type = \"number\" }"), "{text}");
+    let registration = Registration::from_toml(&text).unwrap_or_else(|why| panic!("{why}\n{text}"));
+    let schema = registration.schema().unwrap().0;
+    let values = ["cat", "dog"].map(String::from).into();
+    assert_eq!((schema.len(), &schema["label"]), (13, &plan::Column::Category { values }));
+    fs::write(folder.path().join("dog/40.png"), "no image").unwrap();
+    let broken = Inspection::of(folder.path(), &Known::default()).unwrap();
+    assert!(
+        broken.findings().iter().any(|finding| finding.code == "broken_record"),
+        "{:?}",
+        broken.findings()
+    );
+}
+
+#[test]
+fn numbered_columns_that_are_alike_are_a_line_where_they_are_many_and_follow_each_other() {
+    let names =
+        ["a_8", "a_9", "a_10", "a_11", "a_12", "a_13", "a_14", "a_15", "a_17", "b_1", "b_2", "b_03", "y"];
+    let row = |cell: usize| format!("{}\n", vec![cell.to_string(); names.len()].join(","));
+    let rows: String = (0..30).map(row).collect();
+    let silo = Silo::of(&format!("{}\n{rows}", names.join(",")));
+    let text = inspect::Proposal::of(&silo.path(), Some("y"), None).unwrap().to_toml();
+    let columns: Vec<&str> = text.split("[columns]\n").nth(1).unwrap().lines().collect();
+    let words: Vec<&str> = columns.iter().map(|line| line.split(" = ").next().unwrap()).collect();
+    assert_eq!(words, ["\"a_{8..15}\"", "a_17", "b_1", "b_2", "b_03", "y"]);
+    let registration = Registration::from_toml(&text).unwrap_or_else(|why| panic!("{why}\n{text}"));
+    assert_eq!(registration.columns().len(), names.len());
+}

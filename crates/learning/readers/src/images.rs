@@ -10,7 +10,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use registration::ImageForm;
+use registration::{Colour, ImageForm};
 
 use crate::fault::{FileFault, ImageFault, RecordFault, shortened};
 use crate::image_columns::ImageColumns;
@@ -139,6 +139,25 @@ impl Rows for ImageRows {
             }
         }))
     }
+}
+
+/// How large the first image is of a folder that has a folder for each class; none where there is no image that can be read. Nothing is
+/// decoded.
+pub fn form_of_first(folder: &Path) -> Option<ImageForm> {
+    let classes = listed(folder).ok()?.into_iter().filter(|path| path.is_dir());
+    let files = classes.filter_map(|class| listed(&class).ok()).flatten();
+    let form = |file: PathBuf| {
+        let mut bytes = Vec::new();
+        open(&file).ok()?.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+        let unknown = ImageForm { width: 0, height: 0, colour: Colour::Grey };
+        match decode::decode(&bytes, unknown, &mut Vec::new()) {
+            Err(ImageFault::Size { width, height }) => {
+                Some(ImageForm { width: width.try_into().ok()?, height: height.try_into().ok()?, ..unknown })
+            }
+            _ => None,
+        }
+    };
+    files.filter(|file| is_image(file)).find_map(form)
 }
 
 /// What lies in a folder, in the order of the names' bytes, without what programs put there.

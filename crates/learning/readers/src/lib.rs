@@ -47,6 +47,7 @@ mod window;
 
 pub use cells::Cells;
 pub use fault::{FileFault, ImageFault, RecordFault};
+pub use images::form_of_first;
 pub use open::open;
 pub use records::{COLUMNS_MAX, RECORD_BYTES_MAX, Record, Records};
 pub use resemblance::Resemblance;
