@@ -30,7 +30,7 @@ fn a_file_is_shown_as_text_as_json_and_as_a_page_for_its_owner_alone() {
     let text = here.done("data inspect silo.csv --plan plan.toml");
     for line in [
         "silo.csv: 4 rows, 4 columns",
-        "systolic           number           1      120      120      300      300      300",
+        "systolic           number           1      120      210      300      300      300",
         "  1 row is the same as an earlier one",
         "  cholesterol: 4 cells are outside the plan's range 50 to 600",
         "  Age: the plan calls it age",

@@ -58,14 +58,26 @@ impl Sketch {
     }
 }
 
-/// The number below which this share of them lies, of numbers in order. `None` where there is none.
+/// The number below which this share of them lies, of numbers in order; between two of them on the line from one to the other, as NumPy,
+/// pandas and R have it. `None` where there is none.
+///
+/// # Paper
+/// Hyndman, Fan 1996, *Sample quantiles in statistical packages*, definition 7.
 pub(crate) fn quantile(weighed: &[(f64, u64)], share: f64) -> Option<f64> {
     let all: u64 = weighed.iter().map(|(_, weight)| weight).sum();
-    let rank = share * all as f64;
+    let place = share * all.checked_sub(1)? as f64;
+    let (before, beyond) = (at(weighed, place.floor())?, at(weighed, place.ceil())?);
+    let part = place.fract();
+    // Two that are equal come out as they are, and none so large that their difference is too large.
+    Some(if before == beyond { before } else { before * (1.0 - part) + beyond * part })
+}
+
+/// The number at this place, from 0.
+fn at(weighed: &[(f64, u64)], place: f64) -> Option<f64> {
     let mut below = 0;
     let reaches = |(_, weight): &&(f64, u64)| {
         below += weight;
-        below as f64 >= rank
+        below as f64 > place
     };
     weighed.iter().find(reaches).or(weighed.last()).map(|(number, _)| *number)
 }
@@ -81,8 +93,19 @@ mod tests {
         [5.0, 1.0, 3.0, 2.0, 4.0].into_iter().for_each(|number| sketch.add(number));
         let weighed = sketch.weighed();
         assert!(sketch.is_exact());
-        let found = [0.0, 0.2, 0.5, 1.0].map(|share| quantile(&weighed, share));
-        assert_eq!(found, [1.0, 1.0, 3.0, 5.0].map(Some));
+        let found = [0.0, 0.25, 0.5, 1.0].map(|share| quantile(&weighed, share));
+        assert_eq!(found, [1.0, 2.0, 3.0, 5.0].map(Some));
+    }
+
+    #[test]
+    fn quartiles_between_two_numbers_are_those_of_pandas() {
+        // pandas.Series(numbers).quantile([0.25, 0.5, 0.75])
+        let quartiles = |numbers: &[(f64, u64)]| [0.25, 0.5, 0.75].map(|share| quantile(numbers, share));
+        let few = [(1.0, 1), (2.0, 1), (3.0, 1), (4.0, 1)];
+        assert_eq!(quartiles(&few), [1.75, 2.5, 3.25].map(Some));
+        assert_eq!(quartiles(&[(0.0, 2), (8.0, 2)]), [0.0, 4.0, 8.0].map(Some));
+        assert_eq!(quartiles(&[(7.0, 1)]), [7.0; 3].map(Some));
+        assert_eq!(quartiles(&[(-f64::MAX, 1), (f64::MAX, 1)])[1], Some(0.0));
     }
 
     #[test]
