@@ -60,7 +60,8 @@ fn what_runs_that_are_not_over_may_still_spend_is_shown_until_it_lapses() {
     ledger.claim(samples::claim("b", 5), &CLAIM_LIMITS, daemon::wall_ms()).unwrap();
     let said = here.done("ledger show ledger");
     assert!(
-        said.contains("3 rounds made, 2 left, at most epsilon ") && said.contains(" more unless something is heard"),
+        said.contains("3 rounds made, 2 left, at most epsilon ")
+            && said.contains(" more unless something is heard"),
         "{said}"
     );
     let (here, ledger, _) = spent();
