@@ -57,7 +57,7 @@ pub(crate) enum Data {
 /// A silo's files, and what is known of them.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Table {
-    /// A file of the silo, CSV or alike, also packed by gzip; or a folder of them.
+    /// A file of the silo (text, also packed, or Parquet), or a folder of such, of IDX files, or of images by class.
     #[arg(required_unless_present = "config", conflicts_with = "config")]
     file: Option<PathBuf>,
     /// In place of it a silo's client.toml, for its `data`, and its `registration` where it has one.

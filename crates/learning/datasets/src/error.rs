@@ -36,7 +36,7 @@ pub enum DatasetError {
     },
     /// A folder without tables.
     #[error(
-        "{}: the folder holds no file {named}; put the silo's files there, or register the `kind` that they are",
+        "{}: the folder holds no file {named}; put the silo's files there under such names, or register the `kind` that they are",
         path.display()
     )]
     NoFiles {

@@ -58,7 +58,7 @@ fn listed(path: &Path, dialect: &Dialect) -> Result<(Vec<PathBuf>, LeftOut), Dat
             return Err(DatasetError::NoFolder { path: path.to_owned(), kind: kind.as_str() });
         }
     }
-    let (mut files, mut left_out) = (Vec::new(), LeftOut::default());
+    let (mut files, mut left_out) = (Vec::new(), LeftOut { named: named(kind), ..LeftOut::default() });
     for entry in fs::read_dir(path).map_err(unreadable(path))? {
         let file = entry.map_err(unreadable(path))?.path();
         let is_beside = BESIDE.iter().any(|beside| name(&file).starts_with(beside));
@@ -66,7 +66,10 @@ fn listed(path: &Path, dialect: &Dialect) -> Result<(Vec<PathBuf>, LeftOut), Dat
             (true, true) => left_out.beside.push(name(&file)),
             (true, false) => files.push(file),
             (false, false) if is_of_another_kind(&file, kind) => left_out.other_kinds.push(name(&file)),
-            (false, _) => {}
+            // The labels of a pair whose images are read.
+            (false, false) if kind == FileKind::Idx && idx_part(&file).is_some() => {}
+            (false, false) => left_out.other_names.push(name(&file)),
+            (false, true) => {}
         }
     }
     if files.is_empty() {
@@ -75,6 +78,7 @@ fn listed(path: &Path, dialect: &Dialect) -> Result<(Vec<PathBuf>, LeftOut), Dat
     files.sort();
     left_out.beside.sort();
     left_out.other_kinds.sort();
+    left_out.other_names.sort();
     Ok((files, left_out))
 }
 

@@ -28,11 +28,15 @@ pub(crate) struct LeftOut {
     pub(crate) beside: Vec<String>,
     /// Data of another kind than the files that were read.
     pub(crate) other_kinds: Vec<String>,
+    /// What is named as no kind of data is: it may be data all the same, or a folder of it.
+    pub(crate) other_names: Vec<String>,
+    /// How the files that are read are named.
+    pub(crate) named: &'static str,
 }
 
 impl LeftOut {
     fn len(&self) -> usize {
-        self.beside.len() + self.other_kinds.len()
+        self.beside.len() + self.other_kinds.len() + self.other_names.len()
     }
 }
 
@@ -108,7 +112,7 @@ impl fmt::Display for Remarks {
         if self.empty > 0 {
             said.push(format!("{} records in which nothing stands were passed over", self.empty));
         }
-        let LeftOut { beside, other_kinds } = &self.left_out;
+        let LeftOut { beside, other_kinds, other_names, named: kind } = &self.left_out;
         for name in beside.iter().take(NAMED_MAX) {
             said.push(format!(
                 "{name} was left out: an operating system or a program made it, and it is no table"
@@ -117,7 +121,11 @@ impl fmt::Display for Remarks {
         for name in other_kinds.iter().take(NAMED_MAX) {
             said.push(format!("{name} was left out: it is of another kind than the files that are read"));
         }
-        let named = beside.len().min(NAMED_MAX) + other_kinds.len().min(NAMED_MAX);
+        for name in other_names.iter().take(NAMED_MAX) {
+            said.push(format!("{name} was left out: a file is read where it is one {kind}; rename it, if it is one of the data"));
+        }
+        let lists = [beside, other_kinds, other_names];
+        let named: usize = lists.iter().map(|names| names.len().min(NAMED_MAX)).sum();
         if self.left_out.len() > named {
             said.push(format!("{} more files were left out", self.left_out.len() - named));
         }

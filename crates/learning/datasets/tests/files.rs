@@ -252,7 +252,7 @@ fn a_folder_without_tables_is_named() {
     assert_eq!(
         Dataset::load(silo.folder.path(), None, &data()).unwrap_err().to_string(),
         format!(
-            "{}: the folder holds no file that ends in .csv; put the silo's files there, or register the `kind` that they are",
+            "{}: the folder holds no file that ends in .csv; put the silo's files there under such names, or register the `kind` that they are",
             silo.folder.path().display()
         )
     );

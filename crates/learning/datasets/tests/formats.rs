@@ -232,14 +232,17 @@ fn data_of_another_kind_in_a_folder_is_left_out_and_named() {
     write_pair(folder.path(), "a", &images, &labels);
     let lonely = folder.path().join("b-labels-idx1-ubyte");
     fs::copy(folder.path().join("a-labels-idx1-ubyte"), &lonely).unwrap();
-    for name in ["c.csv", "d.parquet", "e.txt"] {
+    for name in ["c.csv", "d.parquet", "e.data"] {
         fs::write(folder.path().join(name), "x\n").unwrap();
     }
     let read = Dataset::load(folder.path(), Some(&of_images("idx")), &pixels()).unwrap();
     let why = "was left out: it is of another kind than the files that are read";
     assert_eq!(
         read.remarks().to_string(),
-        format!("b-labels-idx1-ubyte {why}; c.csv {why}; d.parquet {why}")
+        format!(
+            "b-labels-idx1-ubyte {why}; c.csv {why}; d.parquet {why}; e.data was left out: a file is read where it is one named like \
+             train-images-idx3-ubyte; rename it, if it is one of the data"
+        )
     );
 }
 
